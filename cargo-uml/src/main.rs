@@ -1,0 +1,2 @@
+//! cargo uml
+fn main() {}
