@@ -1,0 +1,202 @@
+//! The messages of the control channel.
+
+use serde::{Deserialize, Serialize};
+
+/// Operating-system bytes (a path, an argument, output): any bytes, no encoding assumed.
+pub type Bytes = serde_bytes::ByteBuf;
+
+/// From the host to the agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Make the guest's world. Sent once, first; answered by [`Event::Ready`] or
+    /// [`Event::Refused`].
+    Setup(Setup),
+    /// Run a program. Answered by [`Event::Started`] or [`Event::SpawnFailed`].
+    Spawn(Spawn),
+    /// More standard input for a process whose [`Event::StdinReady`] has been seen.
+    Stdin {
+        /// The process.
+        id: u32,
+        /// What to write; at most [`crate::frame::CHUNK`] bytes.
+        data: Bytes,
+        /// Whether this is the last of it: the pipe is closed afterwards.
+        end: bool,
+    },
+    /// Send a signal to a process. A process that has ended is no error.
+    Signal {
+        /// The process.
+        id: u32,
+        /// The signal's number.
+        signal: i32,
+    },
+    /// Write back what belongs to the host, answer [`Event::Stopping`], power off.
+    Shutdown,
+}
+
+/// What a guest is set up with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setup {
+    /// Absolute, canonical host paths that stay visible even where the guest mounts a fresh
+    /// tmpfs over one of their parents.
+    pub keep: Vec<Bytes>,
+    /// Absolute, canonical host directories that the guest may write.
+    pub rw_dirs: Vec<Bytes>,
+    /// Credited to the guest's random number generator, so that nothing in it waits for entropy.
+    pub seed: [u8; 32],
+}
+
+/// A program to run in the guest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spawn {
+    /// Chosen by the host, unused so far in this guest.
+    pub id: u32,
+    /// Path, or a name that is looked for along the `PATH` in `env`.
+    pub program: Bytes,
+    /// The whole argument vector, `argv[0]` included.
+    pub argv: Vec<Bytes>,
+    /// The whole environment, `NAME=value`.
+    pub env: Vec<Bytes>,
+    /// Working directory.
+    pub cwd: Bytes,
+    /// Where standard input comes from.
+    pub stdin: SpawnInput,
+    /// Present for a test's process: it gets a [`crate::completion`] page with this nonce, and
+    /// what it writes outside the test's body arrives as [`Stream::Harness`].
+    pub completion: Option<[u8; 16]>,
+}
+
+/// Standard input of a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SpawnInput {
+    /// `/dev/null`: end of file at once.
+    #[default]
+    Empty,
+    /// A pipe, fed by [`Request::Stdin`].
+    Piped,
+}
+
+/// From the agent to the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// The first message of a guest.
+    Hello {
+        /// [`crate::VERSION`] of the agent.
+        version: u32,
+        /// `uname -r` of the guest's kernel.
+        kernel: String,
+    },
+    /// The guest is set up.
+    Ready,
+    /// A request could not be honoured; the guest goes on.
+    Refused(Failure),
+    /// A process runs.
+    Started {
+        /// The process.
+        id: u32,
+        /// Its pid in the guest.
+        pid: i32,
+    },
+    /// A process could not be started.
+    SpawnFailed {
+        /// The process.
+        id: u32,
+        /// Why.
+        failure: Failure,
+    },
+    /// A process wrote something.
+    Output {
+        /// The process.
+        id: u32,
+        /// Where it wrote.
+        stream: Stream,
+        /// What; never empty.
+        data: Bytes,
+    },
+    /// A process takes the next [`Request::Stdin`].
+    StdinReady {
+        /// The process.
+        id: u32,
+        /// Whether the process has closed its standard input: nothing more is wanted.
+        closed: bool,
+    },
+    /// A process ended, and all it wrote has been sent.
+    Exited {
+        /// The process.
+        id: u32,
+        /// How it ended.
+        exit: Exit,
+        /// What its completion page says, if it had one.
+        completion: Option<crate::completion::Completion>,
+        /// Present when the kernel's out-of-memory killer ended it.
+        oom: Option<OomKill>,
+        /// What it used.
+        usage: Usage,
+    },
+    /// Everything is written back; the guest powers off now.
+    Stopping,
+    /// The agent is about to die of a defect of its own.
+    AgentFailed {
+        /// Its panic message.
+        message: String,
+    },
+}
+
+/// The streams of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Stream {
+    /// Standard output; for a test, that of its body.
+    Stdout,
+    /// Standard error; for a test, that of its body.
+    Stderr,
+    /// Both streams of a test's process outside the body: the harness's own lines, and what the
+    /// dynamic linker or a constructor says when the body never starts.
+    Harness,
+}
+
+/// An operation that failed in the guest or in the supervisor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{operation} {}: {}", String::from_utf8_lossy(path), std::io::Error::from_raw_os_error(*errno))]
+pub struct Failure {
+    /// What was tried, as a verb: `mount`, `execute`, `chdir to`.
+    pub operation: String,
+    /// On what.
+    pub path: Bytes,
+    /// The error number; 0 where the operating system gave none.
+    pub errno: i32,
+}
+
+impl Failure {
+    /// A failure of `operation` on `path`.
+    pub fn new(operation: impl Into<String>, path: impl Into<Vec<u8>>, errno: i32) -> Self {
+        Self { operation: operation.into(), path: Bytes::from(path.into()), errno }
+    }
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Exit {
+    /// It exited with this code.
+    Code(i32),
+    /// It was killed by this signal.
+    Signal(i32),
+}
+
+/// A victim of the guest's out-of-memory killer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OomKill {
+    /// Its pid in the guest.
+    pub pid: i32,
+    /// Its command name, as the kernel logged it.
+    pub name: String,
+}
+
+/// What a process used, from `wait4(2)`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// User time in microseconds.
+    pub user_us: u64,
+    /// System time in microseconds.
+    pub system_us: u64,
+    /// Largest resident set in KiB.
+    pub max_rss_kib: u64,
+}
