@@ -1,8 +1,38 @@
-//! `#[uml_test]`: parse, validate, generate.
+//! `#[uml_test]`: parse (`args`, `function`, `above`), `validate`, `codegen`. No logic of its own
+//! beyond that: how a test runs is the `uml-test` crate's business, through which this macro is
+//! used.
+
+mod above;
+mod args;
+mod codegen;
+mod function;
+mod validate;
+
 use proc_macro::TokenStream;
 
-/// Runs a test function in a Linux kernel of its own.
+/// Runs a test function as root in a Linux kernel of its own.
 #[proc_macro_attribute]
-pub fn uml_test(_args: TokenStream, item: TokenStream) -> TokenStream {
-    item
+pub fn uml_test(args: TokenStream, item: TokenStream) -> TokenStream {
+    expand(args.into(), item.into()).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+fn expand(
+    args: proc_macro2::TokenStream,
+    item: proc_macro2::TokenStream,
+) -> syn::Result<proc_macro2::TokenStream> {
+    let parsed_args = syn::parse2::<args::Args>(args.clone());
+    let function = syn::parse2(item)?;
+    let parsed_args = parsed_args?;
+    let place = proc_macro2::Span::call_site();
+    let plan = validate::validate(&parsed_args, function, &attributes_above(), place)?;
+    Ok(codegen::generate(plan, &parsed_args, args))
+}
+
+/// The attributes above the one being expanded; none when its source file can't be read.
+fn attributes_above() -> Vec<syn::Path> {
+    let span = proc_macro::Span::call_site();
+    let Some(text) = span.local_file().and_then(|path| std::fs::read_to_string(path).ok()) else {
+        return Vec::new();
+    };
+    above::attributes_above(&text, above::Place { line: span.line(), column: span.column() })
 }
