@@ -43,7 +43,7 @@ fn register(case: &Case, args: &Args) -> TokenStream {
         ReturnType::Type(_, output) => output.to_token_stream(),
     };
     let settings = settings(case, args);
-    let static_name = format_ident!("__UML_TEST_CASE_{name}");
+    let static_name = format_ident!("__UML_TEST_CASE_{}", name.unraw().to_string());
     // At the name, so that `line!()` is the line of the name.
     let place = quote_spanned!(name.span()=> ::core::file!(), ::core::line!());
     let test_attrs = everywhere.iter().map(expectations_to_allowances);

@@ -66,7 +66,8 @@ pub(crate) enum Role {
 }
 
 /// Attributes that register a test or call the function with arguments of their own.
-const FOREIGN: [&str; 16] = [
+const FOREIGN: [&str; 17] = [
+    "apply",
     "bench",
     "dir_test",
     "fixture",
@@ -139,7 +140,13 @@ mod tests {
 
     #[test]
     fn only_functions_with_a_body_are_parsed() {
-        assert!(syn::parse2::<TestFn>(quote!(#[a] pub(crate) async fn f(x: u8) -> A<B> {})).is_ok());
+        assert!(
+            syn::parse2::<TestFn>(quote!(
+                #[a]
+                pub(crate) async fn f(x: u8) -> A<B> {}
+            ))
+            .is_ok()
+        );
         for item in [
             quote!(
                 struct S;

@@ -1,11 +1,11 @@
-//! `#[uml_test]`: parse (`args`, `function`, `above`), `validate`, `codegen`. No logic of its own
+//! `#[uml_test]`: parse (`args`, `function`, `neighbours`), `validate`, `codegen`. No logic of its own
 //! beyond that: how a test runs is the `uml-test` crate's business, through which this macro is
 //! used.
 
-mod above;
 mod args;
 mod codegen;
 mod function;
+mod neighbours;
 mod validate;
 
 use proc_macro::TokenStream;
@@ -24,15 +24,15 @@ fn expand(
     let function = syn::parse2(item)?;
     let parsed_args = parsed_args?;
     let place = proc_macro2::Span::call_site();
-    let plan = validate::validate(&parsed_args, function, &attributes_above(), place)?;
+    let plan = validate::validate(&parsed_args, function, &neighbours(), place)?;
     Ok(codegen::generate(plan, &parsed_args, args))
 }
 
-/// The attributes above the one being expanded; none when its source file can't be read.
-fn attributes_above() -> Vec<syn::Path> {
+/// The attributes around the one being expanded; none when its source file can't be read.
+fn neighbours() -> neighbours::Neighbours {
     let span = proc_macro::Span::call_site();
     let Some(text) = span.local_file().and_then(|path| std::fs::read_to_string(path).ok()) else {
-        return Vec::new();
+        return neighbours::Neighbours::default();
     };
-    above::attributes_above(&text, above::Place { line: span.line(), column: span.column() })
+    neighbours::neighbours(&text, neighbours::Place { line: span.line(), column: span.column() })
 }

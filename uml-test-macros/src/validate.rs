@@ -4,7 +4,6 @@
 
 use proc_macro2::Span;
 use quote::ToTokens as _;
-use syn::spanned::Spanned as _;
 use syn::{
     Attribute, Error, Expr, ExprLit, FnArg, Lit, LitStr, Meta, Path, Result, ReturnType, Signature,
     Type,
@@ -12,6 +11,7 @@ use syn::{
 
 use crate::args::Args;
 use crate::function::{Role, TestFn, display, role};
+use crate::neighbours::Neighbours;
 
 /// The whole list, for refusals of foreign attributes.
 const ACCEPTED: &str = "`#[uml_test]` stands alone or with `#[tokio::test]` (async) or `#[rstest]` \
@@ -50,15 +50,16 @@ pub(crate) struct ShouldPanic {
     pub(crate) expected: Option<LitStr>,
 }
 
-/// Judges `function`; `above` are the attributes over `#[uml_test]` in the source, which the
-/// compiler has taken off the function already, `place` is the attribute itself.
+/// Judges `function`; `around` are the attributes around `#[uml_test]` in the source, of which the
+/// compiler has taken those above off the function already, `place` is the attribute itself.
 pub(crate) fn validate(
     args: &Args,
     mut function: TestFn,
-    above: &[Path],
+    around: &Neighbours,
     place: Span,
 ) -> Result<Plan> {
-    refuse_above(above, place)?;
+    refuse_above(&around.above, place)?;
+    refuse_between_cases(around, place)?;
     refuse_foreign(&function.attrs)?;
     refuse_qualifiers(&function.sig)?;
 
@@ -70,7 +71,7 @@ pub(crate) fn validate(
         function.attrs.retain(|attr| role(attr.path()) != Role::Test);
         return Ok(Plan::MoveBelow(function));
     }
-    if !has_test && (args.moved || above.iter().any(|path| runs_first(role(path)))) {
+    if !has_test && (args.moved || around.above.iter().any(|path| runs_first(role(path)))) {
         return Err(Error::new(
             place,
             "the `#[rstest]` or `#[tokio::test]` beside `#[uml_test]` has registered this function \
@@ -92,7 +93,7 @@ fn refuse_above(above: &[Path], place: Span) -> Result<()> {
                      remove it: `#[uml_test]` registers the test itself",
                 ));
             }
-            Role::ForeignTest => return Err(foreign(path, place)),
+            Role::ForeignTest => return Err(Error::new(place, foreign(path))),
             Role::TokioTest
             | Role::Rstest
             | Role::Ignore
@@ -105,10 +106,27 @@ fn refuse_above(above: &[Path], place: Span) -> Result<()> {
     Ok(())
 }
 
+/// `#[rstest]` gives what stands before a `#[case]` to that case alone.
+fn refuse_between_cases(around: &Neighbours, place: Span) -> Result<()> {
+    let is_rstest = |path: &Path| role(path) == Role::Rstest;
+    let is_case = |path: &Path| path.segments.first().is_some_and(|first| first.ident == "case");
+    if around.above.iter().any(is_rstest) && around.below.iter().any(is_case) {
+        return Err(Error::new(
+            place,
+            "`#[uml_test]` before a `#[case]` belongs to that case alone and the others would run \
+             on the host; put it below the last: \
+             `#[rstest] #[case(1)] #[case(2)] #[uml_test] fn name(#[case] input: u32) { … }`",
+        ));
+    }
+    Ok(())
+}
+
 fn refuse_foreign(attrs: &[Attribute]) -> Result<()> {
     for attr in attrs {
         match role(attr.path()) {
-            Role::ForeignTest => return Err(foreign(attr.path(), attr.span())),
+            Role::ForeignTest => {
+                return Err(Error::new_spanned(attr, foreign(attr.path())));
+            }
             Role::UmlTest => {
                 return Err(Error::new_spanned(
                     attr,
@@ -128,9 +146,9 @@ fn refuse_foreign(attrs: &[Attribute]) -> Result<()> {
     Ok(())
 }
 
-fn foreign(path: &Path, place: Span) -> Error {
+fn foreign(path: &Path) -> String {
     let name = display(path);
-    Error::new(place, format!("`#[{name}]` can't be combined with `#[uml_test]`: {ACCEPTED}"))
+    format!("`#[{name}]` can't be combined with `#[uml_test]`: {ACCEPTED}")
 }
 
 /// What no accepted form has.
@@ -210,17 +228,16 @@ fn sort(mut function: TestFn) -> Result<Case> {
                 once(&mut ignore, Ignore { attribute: attribute.clone(), why }, &attribute)?;
             }
             Role::ShouldPanic => {
-                let forms = "`#[should_panic]` or `#[should_panic(expected = \"part of the message\")]`";
+                let forms =
+                    "`#[should_panic]` or `#[should_panic(expected = \"part of the message\")]`";
                 let expected = text(&attribute, Some("expected"), forms)?;
                 let found = ShouldPanic { attribute: attribute.clone(), expected };
                 once(&mut should_panic, found, &attribute)?;
             }
             Role::Everywhere => everywhere.push(attribute),
-            Role::Body
-            | Role::TokioTest
-            | Role::Rstest
-            | Role::UmlTest
-            | Role::ForeignTest => body.push(attribute),
+            Role::Body | Role::TokioTest | Role::Rstest | Role::UmlTest | Role::ForeignTest => {
+                body.push(attribute)
+            }
         }
     }
     if should_panic.is_some()

@@ -1,15 +1,19 @@
-//! The attributes written above `#[uml_test]`, read from the source file.
+//! The attributes written around `#[uml_test]`, read from the source file.
 //!
-//! The compiler runs attribute macros from the top down and takes each one off the item, so a
+//! The compiler runs attribute macros from the top down and takes each one off the item. So a
 //! `#[test]` above `#[uml_test]` has already registered the function when this macro is called and
 //! nothing in the item tells: same tokens, same spans, and its harness entry has a hygiene of its
 //! own that no emitted item can collide with (rustc 1.95). Adding `#[test]` would list the test
-//! twice, leaving it out would lose a test without one. So the source is looked at. It isn't found
-//! for code that comes from a string or out of rust-analyzer, and a `#[test]` that a `macro_rules`
-//! macro inserts from an argument doesn't show; those go unnoticed.
+//! twice, leaving it out would lose a test without one. And `#[rstest]` takes what stands before a
+//! `#[case]` as that case's own attribute, so a `#[uml_test]` there leaves the other cases on the
+//! host.
+//!
+//! Hence the look at the source. There is none for code that comes from a string or inside
+//! rust-analyzer, and an attribute that a `macro_rules` macro inserts from its arguments doesn't
+//! show; those go unnoticed.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
-use syn::{Attribute, Path};
+use syn::{Meta, Path};
 
 use crate::function::{Role, role};
 
@@ -27,19 +31,28 @@ const MARK: &str = "__uml_test_attribute_begins_here";
 /// split into tokens: more than any sane list of attributes and doc comments takes.
 const NEARBY: usize = 8 << 10;
 
-/// The paths of the attributes directly above the one at `place`, from the top down. Empty as well
-/// when the text can't be read as Rust or `place` lies outside it.
-pub(crate) fn attributes_above(text: &str, place: Place) -> Vec<Path> {
+/// The paths of the attributes that stand together with `#[uml_test]`.
+#[derive(Default)]
+pub(crate) struct Neighbours {
+    /// Before it, from the top down.
+    pub(crate) above: Vec<Path>,
+    /// After it.
+    pub(crate) below: Vec<Path>,
+}
+
+/// The neighbours of the attribute at `place`. None when no test attribute is above, when the text
+/// can't be read as Rust, or when `place` lies outside it.
+pub(crate) fn neighbours(text: &str, place: Place) -> Neighbours {
     // The compiler doesn't count a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let Some(at) = offset(text, place) else { return Vec::new() };
+    let Some(at) = offset(text, place) else { return Neighbours::default() };
     // Splitting a large file into tokens takes milliseconds, and most tests have nothing above.
     let mut nearby = at.saturating_sub(NEARBY);
     while !text.is_char_boundary(nearby) {
         nearby -= 1;
     }
     if !names_a_test_attribute(&text[nearby..at]) {
-        return Vec::new();
+        return Neighbours::default();
     }
     let (before, after) = text.split_at(at);
     let before = match before.strip_prefix("#!") {
@@ -49,14 +62,7 @@ pub(crate) fn attributes_above(text: &str, place: Place) -> Vec<Path> {
         }
         _ => before,
     };
-    format!("{before} {MARK} {after}")
-        .parse()
-        .ok()
-        .and_then(find)
-        .unwrap_or_default()
-        .iter()
-        .map(|attr| attr.path().clone())
-        .collect()
+    format!("{before} {MARK} {after}").parse().ok().and_then(find).unwrap_or_default()
 }
 
 fn offset(text: &str, Place { line, column }: Place) -> Option<usize> {
@@ -78,38 +84,62 @@ fn names_a_test_attribute(text: &str) -> bool {
     })
 }
 
-/// The attributes before the mark, wherever in the tree it is.
-fn find(tokens: TokenStream) -> Option<Vec<Attribute>> {
-    let mut above = TokenStream::new();
+/// The attributes around the mark, wherever in the tree it is.
+fn find(tokens: TokenStream) -> Option<Neighbours> {
+    let mut above = Vec::new();
     let mut tokens = tokens.into_iter().peekable();
     while let Some(token) = tokens.next() {
-        match token {
+        let attribute = match token {
             TokenTree::Ident(ident) if ident == MARK => {
-                return Some(parse(above));
+                attribute(&mut tokens);
+                let below = std::iter::from_fn(|| attribute(&mut tokens));
+                return Some(Neighbours { above: paths(above), below: paths(below) });
             }
-            TokenTree::Punct(punct) if punct.as_char() == '#' => match tokens.peek() {
-                Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Bracket => {
-                    // `#[cfg_attr(…, uml_test)]`: the mark is inside the attribute.
-                    if contains_mark(group.stream()) {
-                        return Some(parse(above));
-                    }
-                    let group = tokens.next();
-                    above.extend([Some(TokenTree::Punct(punct)), group].into_iter().flatten());
-                }
-                _ => above = TokenStream::new(),
-            },
+            TokenTree::Punct(punct) if punct.as_char() == '#' => bracketed(&mut tokens),
             TokenTree::Group(group) => {
-                if let Some(found) = find(group.stream()) {
-                    return Some(found);
+                let found = find(group.stream());
+                if found.is_some() {
+                    return found;
                 }
-                above = TokenStream::new();
+                None
             }
-            TokenTree::Ident(_) | TokenTree::Punct(_) | TokenTree::Literal(_) => {
-                above = TokenStream::new();
+            TokenTree::Ident(_) | TokenTree::Punct(_) | TokenTree::Literal(_) => None,
+        };
+        match attribute {
+            // `#[cfg_attr(…, uml_test)]`: the mark is inside the attribute.
+            Some(attribute) if contains_mark(attribute.clone()) => {
+                let below = std::iter::from_fn(|| self::attribute(&mut tokens));
+                return Some(Neighbours { above: paths(above), below: paths(below) });
             }
+            Some(attribute) => above.push(attribute),
+            None => above.clear(),
         }
     }
     None
+}
+
+type Tokens = std::iter::Peekable<proc_macro2::token_stream::IntoIter>;
+
+/// Takes an attribute if one comes next; what its brackets hold.
+fn attribute(tokens: &mut Tokens) -> Option<TokenStream> {
+    tokens.next_if(|token| matches!(token, TokenTree::Punct(punct) if punct.as_char() == '#'))?;
+    bracketed(tokens)
+}
+
+fn bracketed(tokens: &mut Tokens) -> Option<TokenStream> {
+    let is_bracketed = |token: &TokenTree| match token {
+        TokenTree::Group(group) => group.delimiter() == Delimiter::Bracket,
+        TokenTree::Ident(_) | TokenTree::Punct(_) | TokenTree::Literal(_) => false,
+    };
+    match tokens.next_if(is_bracketed) {
+        Some(TokenTree::Group(group)) => Some(group.stream()),
+        _ => None,
+    }
+}
+
+fn paths(attributes: impl IntoIterator<Item = TokenStream>) -> Vec<Path> {
+    let path = |tokens| syn::parse2::<Meta>(tokens).ok().map(|meta| meta.path().clone());
+    attributes.into_iter().filter_map(path).collect()
 }
 
 fn contains_mark(tokens: TokenStream) -> bool {
@@ -120,21 +150,22 @@ fn contains_mark(tokens: TokenStream) -> bool {
     })
 }
 
-fn parse(above: TokenStream) -> Vec<Attribute> {
-    syn::parse::Parser::parse2(Attribute::parse_outer, above).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::function::display;
 
-    /// The attributes above the first `#[uml_test` in the text.
-    fn above(text: &str) -> Vec<String> {
+    /// The attributes around the first `#[uml_test` in the text.
+    fn around(text: &str) -> (Vec<String>, Vec<String>) {
         let at = text.find("#[uml_test").unwrap();
         let line = text[..at].matches('\n').count() + 1;
         let column = at - text[..at].rfind('\n').map_or(0, |newline| newline + 1) + 1;
-        attributes_above(text, Place { line, column }).iter().map(display).collect()
+        let Neighbours { above, below } = neighbours(text, Place { line, column });
+        (above.iter().map(display).collect(), below.iter().map(display).collect())
+    }
+
+    fn above(text: &str) -> Vec<String> {
+        around(text).0
     }
 
     #[test]
@@ -146,6 +177,22 @@ mod tests {
             ["ignore", "tokio::test"],
         );
         assert_eq!(above("/// Says ü.\n#[test] /* ] */ #[uml_test]\nfn f() {}"), ["doc", "test"]);
+    }
+
+    #[test]
+    fn finds_what_stands_below() {
+        let cases = "#[rstest]\n#[a]\n#[uml_test]\n#[case(1)]\n#[case::two(2)]\nfn f() {}";
+        assert_eq!(around(cases).1, ["case", "case::two"]);
+        let none = "#[rstest]\n#[case(1)]\n#[uml_test]\nfn f() {}\n#[test]\nfn g() {}";
+        assert_eq!(around(none), (vec!["rstest".to_owned(), "case".to_owned()], vec![]));
+    }
+
+    #[test]
+    fn finds_itself_in_a_conditional_attribute() {
+        let text = "#[test]\n#[cfg_attr(all(), uml_test)]\n#[below]\nfn f() {}";
+        let Neighbours { above, below } = neighbours(text, Place { line: 2, column: 19 });
+        assert_eq!(above.iter().map(display).collect::<Vec<_>>(), ["test"]);
+        assert_eq!(below.iter().map(display).collect::<Vec<_>>(), ["below"]);
     }
 
     #[test]
@@ -174,7 +221,7 @@ mod tests {
         assert_eq!(above("}}} #[test]\n#[uml_test]\nfn f() {}"), [""; 0]);
         let place = |line, column| Place { line, column };
         for place in [place(0, 0), place(9, 9), place(1, 0), place(1, 3)] {
-            assert!(attributes_above("#[ü]", place).is_empty());
+            assert!(neighbours("#[ü]", place).above.is_empty());
         }
     }
 }
