@@ -1,0 +1,199 @@
+//! Configures and compiles a kernel with its own build system.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::config::{self, Dropped};
+use super::progress;
+use super::version::Version;
+use crate::error::Error;
+use crate::process;
+use crate::report::{Reporter, Unit};
+
+/// A kernel build: a source tree, which it leaves alone, and a directory for everything that it writes.
+pub(crate) struct Build {
+    tree: PathBuf,
+    out: PathBuf,
+    log: PathBuf,
+    version: Version,
+}
+
+/// A finished build.
+pub(crate) struct Built {
+    pub(crate) linux: PathBuf,
+    pub(crate) duration: Duration,
+    pub(crate) steps: u64,
+}
+
+impl Build {
+    /// `directory` is created if need be; an interrupted build in it is resumed.
+    pub(crate) fn new(tree: PathBuf, directory: &Path) -> Result<Self, Error> {
+        let out = directory.join("out");
+        for path in [&tree, &out] {
+            if path
+                .to_string_lossy()
+                .contains(|letter: char| letter.is_whitespace() || letter == ':')
+            {
+                return Err(Error::UnbuildablePath { path: path.clone() });
+            }
+        }
+        fs::create_dir_all(&out).map_err(Error::io("create", &out))?;
+        let log = directory.join("build.log");
+        File::create(&log).map_err(Error::io("create", &log))?;
+        let version = Version::of_tree(&tree)?;
+        Ok(Build { tree, out, log, version })
+    }
+
+    pub(crate) fn version(&self) -> &Version {
+        &self.version
+    }
+
+    /// The resolved configuration.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.out.join(".config")
+    }
+
+    /// Resolves `fragment` over `tinyconfig`, and returns what Kconfig dropped of it.
+    pub(crate) fn configure(&self, fragment: &str) -> Result<Vec<Dropped>, Error> {
+        self.run("tinyconfig", |_| ())?;
+        let path = self.config();
+        // Of two assignments Kconfig takes the last.
+        OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .and_then(|mut file| {
+                file.write_all(config::fragment_for(fragment, &self.version).as_bytes())
+            })
+            .map_err(Error::io("write", &path))?;
+        self.run("olddefconfig", |_| ())?;
+        let resolved = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+        Ok(config::dropped(fragment, &self.version, &resolved))
+    }
+
+    pub(crate) fn compile(&self, reporter: &Reporter) -> Result<Built, Error> {
+        let mut dry_run = self.make("linux");
+        // Its status says nothing: it ends where it needs a file that it did not make.
+        let dry_run = process::output(dry_run.arg("--dry-run"))?;
+        let total = progress::steps_of_dry_run(&String::from_utf8_lossy(&dry_run.stdout));
+
+        let started = Instant::now();
+        let message =
+            format_args!("Compiling Linux {} (log: {})", self.version, self.log.display());
+        let phase = reporter.counted(message, total, Unit::Steps);
+        let mut steps = 0;
+        self.run("linux", |line| {
+            if progress::is_step(line) {
+                steps += 1;
+                phase.at(steps);
+            }
+        })?;
+        Ok(Built { linux: self.out.join("linux"), duration: started.elapsed(), steps })
+    }
+
+    fn make(&self, target: &'static str) -> Command {
+        let mut make = Command::new("make");
+        make.arg("-C").arg(&self.tree);
+        make.arg("ARCH=um").arg(format!("O={}", self.out.display())).arg(target);
+        // Cargo's, make's and the user's variables would change the build.
+        make.env_clear();
+        make.envs(
+            ["PATH", "HOME", "TMPDIR"]
+                .into_iter()
+                .filter_map(|name| Some((name, std::env::var_os(name)?))),
+        );
+        make.env("LC_ALL", "C");
+        // The same inputs give the same kernel, whenever, wherever and by whomever it is built.
+        make.envs([
+            ("KBUILD_BUILD_TIMESTAMP", "Thu Jan  1 00:00:00 UTC 1970"),
+            ("KBUILD_BUILD_VERSION", "1"),
+            ("KBUILD_BUILD_USER", "uml-test"),
+            ("KBUILD_BUILD_HOST", "uml-test"),
+            // Set but empty: no suffix for a modified git tree.
+            ("LOCALVERSION", ""),
+        ]);
+        let map = |path: &Path| format!("-ffile-prefix-map={}=/usr/src/linux", path.display());
+        make.env("KCFLAGS", format!("{} {}", map(&self.out), map(&self.tree)));
+        make
+    }
+
+    /// Runs make to its end, its output into the log and line by line to `observe`.
+    fn run(&self, target: &'static str, mut observe: impl FnMut(&str)) -> Result<(), Error> {
+        let spawn_error = |source: io::Error| Error::Spawn { program: "make".to_owned(), source };
+        let log_error = Error::io("write", &self.log);
+        let mut log = match OpenOptions::new().append(true).open(&self.log) {
+            Ok(log) => log,
+            Err(error) => return Err(log_error(error)),
+        };
+        let (reader, writer) = io::pipe().map_err(spawn_error)?;
+        let mut make = self.make(target);
+        make.arg(format!("-j{}", std::thread::available_parallelism().map_or(1, usize::from)));
+        let stderr = writer.try_clone().map_err(spawn_error)?;
+        let mut child =
+            make.stdin(Stdio::null()).stdout(writer).stderr(stderr).spawn().map_err(spawn_error)?;
+        // The command holds the pipe's write ends, and the pipe must close when make does.
+        drop(make);
+
+        let mut output = String::new();
+        let mut reader = BufReader::new(reader);
+        let mut line = Vec::new();
+        let copied = loop {
+            line.clear();
+            match reader.read_until(b'\n', &mut line).and_then(|_| log.write_all(&line)) {
+                Ok(()) if line.is_empty() => break Ok(()),
+                Ok(()) => {
+                    let text = String::from_utf8_lossy(&line);
+                    observe(text.trim_end());
+                    output.push_str(&text);
+                }
+                Err(error) => break Err(error),
+            }
+        };
+        // Closed before waiting, so that make does not wait for a reader when copying failed.
+        drop(reader);
+        let status = child.wait().map_err(spawn_error)?;
+        copied.map_err(log_error)?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(Error::Build {
+            target,
+            status: status.to_string(),
+            first_error: first_error(&output).map(str::to_owned),
+            tail: process::tail(&output),
+            log: self.log.clone(),
+        })
+    }
+}
+
+/// The line that says what went wrong first; with several jobs it may be far from the end.
+fn first_error(output: &str) -> Option<&str> {
+    const MARKS: [&str; 6] = [
+        ": error: ",
+        ": fatal error: ",
+        "undefined reference to",
+        "No space left on device",
+        ": not found",
+        "internal compiler error",
+    ];
+    let compiler = output.lines().find(|line| MARKS.iter().any(|mark| line.contains(mark)));
+    compiler.or_else(|| output.lines().find(|line| line.contains("*** ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_first_error() {
+        let output = "  CC a.o\n  CC b.o\na.c:3:1: error: expected ';'\nb.c:1:1: error: later\nmake[2]: *** [a.o] Error 1\n";
+        assert_eq!(first_error(output), Some("a.c:3:1: error: expected ';'"));
+        assert_eq!(
+            first_error("  CC a.o\nmake: *** No rule to make target 'x'.  Stop.\n"),
+            Some("make: *** No rule to make target 'x'.  Stop.")
+        );
+        assert_eq!(first_error("  CC a.o\n"), None);
+    }
+}

@@ -1,0 +1,152 @@
+//! The programs a kernel build needs: found, installed as root, or named.
+
+use std::process::Command;
+
+use crate::error::Error;
+use crate::process;
+use crate::report::Reporter;
+
+/// A build tool and the Debian package that has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tool {
+    name: &'static str,
+    package: &'static str,
+    probe: Probe,
+}
+
+/// How to tell that a tool is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Probe {
+    Program,
+    /// The compiler finds this header.
+    Header(&'static str),
+}
+
+const fn program(name: &'static str, package: &'static str) -> Tool {
+    Tool { name, package, probe: Probe::Program }
+}
+
+/// What every build needs.
+pub(crate) const BUILD: [Tool; 9] = [
+    program("gcc", "gcc"),
+    program("make", "make"),
+    program("flex", "flex"),
+    program("bison", "bison"),
+    program("bc", "bc"),
+    program("ld", "binutils"),
+    program("objcopy", "binutils"),
+    program("tar", "tar"),
+    Tool {
+        name: "the C library's headers",
+        package: "libc6-dev",
+        probe: Probe::Header("stdlib.h"),
+    },
+];
+
+pub(crate) const GZIP: Tool = program("gzip", "gzip");
+pub(crate) const BZIP2: Tool = program("bzip2", "bzip2");
+pub(crate) const XZ: Tool = program("xz", "xz-utils");
+pub(crate) const ZSTD: Tool = program("zstd", "zstd");
+
+/// Makes sure that `tools` are there: installs what is missing through apt as root, else fails naming it.
+pub(crate) fn ensure(tools: &[Tool], reporter: &Reporter) -> Result<(), Error> {
+    let missing: Vec<Tool> = tools.iter().copied().filter(|tool| !tool.is_present()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages = packages(&missing);
+    let has_apt = process::find("apt-get").is_some();
+    if !(has_apt && nix::unistd::geteuid().is_root()) {
+        return Err(Error::MissingTools {
+            tools: names(&missing),
+            remedy: remedy(&packages, has_apt),
+        });
+    }
+    let phase = reporter.phase(format_args!(
+        "Installing {} through apt (for {})",
+        packages.join(" "),
+        names(&missing)
+    ));
+    install(&packages)?;
+    drop(phase);
+    let missing: Vec<Tool> = missing.into_iter().filter(|tool| !tool.is_present()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::MissingTools {
+        tools: names(&missing),
+        remedy: "apt installed its packages, so check PATH".to_owned(),
+    })
+}
+
+/// First line of `gcc --version`.
+pub(crate) fn compiler() -> Result<String, Error> {
+    let output = process::stdout(Command::new("gcc").arg("--version").env("LC_ALL", "C"))?;
+    Ok(output.lines().next().unwrap_or_default().to_owned())
+}
+
+impl Tool {
+    fn is_present(&self) -> bool {
+        match self.probe {
+            Probe::Program => process::find(self.name).is_some(),
+            Probe::Header(header) => {
+                // -include with an empty input: no temporary file needed.
+                let mut gcc = Command::new("gcc");
+                gcc.args(["-E", "-x", "c", "-include", header, "/dev/null"]);
+                process::output(&mut gcc).is_ok_and(|output| output.status.success())
+            }
+        }
+    }
+}
+
+fn names(tools: &[Tool]) -> String {
+    tools.iter().map(|tool| tool.name).collect::<Vec<_>>().join(", ")
+}
+
+fn packages(tools: &[Tool]) -> Vec<&'static str> {
+    let mut packages: Vec<_> = tools.iter().map(|tool| tool.package).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    packages
+}
+
+fn remedy(packages: &[&str], has_apt: bool) -> String {
+    if has_apt {
+        format!("run `sudo apt-get install {}`", packages.join(" "))
+    } else {
+        "install them with the machine's package manager".to_owned()
+    }
+}
+
+/// A machine that never ran `apt-get update` knows no packages, so a failure is tried once more after an update.
+fn install(packages: &[&str]) -> Result<(), Error> {
+    let apt = |arguments: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.args(["-o", "DPkg::Lock::Timeout=120"]).args(arguments);
+        process::output(command.env("DEBIAN_FRONTEND", "noninteractive").env("LC_ALL", "C"))
+    };
+    let install = [&["install", "--yes", "--no-install-recommends"], packages].concat();
+    if apt(&install)?.status.success() {
+        return Ok(());
+    }
+    let update = apt(&["update"])?;
+    let second = apt(&install)?;
+    if second.status.success() {
+        return Ok(());
+    }
+    let output = process::tail(&format!("{}{}", process::said(&update), process::said(&second)));
+    Err(Error::InstallTools { packages: packages.join(" "), output })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_packages_once_with_the_exact_command() {
+        let missing =
+            [program("objcopy", "binutils"), program("flex", "flex"), program("ld", "binutils")];
+        assert_eq!(names(&missing), "objcopy, flex, ld");
+        assert_eq!(remedy(&packages(&missing), true), "run `sudo apt-get install binutils flex`");
+    }
+}

@@ -1,0 +1,100 @@
+//! Everything this command says: the only file that prints.
+//!
+//! On a terminal a running phase is a progress bar; anywhere else each phase is one line, so that CI logs stay short.
+#![expect(clippy::print_stderr, reason = "this is the one place that talks to the user")]
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+pub(crate) struct Reporter {
+    terminal: bool,
+}
+
+/// What a phase counts.
+#[derive(Clone, Copy)]
+pub(crate) enum Unit {
+    Steps,
+    Bytes,
+}
+
+/// A running phase; its bar disappears when it is dropped.
+pub(crate) struct Phase {
+    bar: ProgressBar,
+}
+
+impl Reporter {
+    pub(crate) fn new() -> Self {
+        Reporter { terminal: io::stderr().is_terminal() }
+    }
+
+    /// A line that stays.
+    pub(crate) fn note(&self, message: impl Display) {
+        eprintln!("{message}");
+    }
+
+    /// A phase whose length is unknown.
+    pub(crate) fn phase(&self, message: impl Display) -> Phase {
+        self.begin(message, ProgressBar::no_length(), "{spinner} {msg} [{elapsed}]")
+    }
+
+    /// A phase of `total` steps or bytes.
+    pub(crate) fn counted(&self, message: impl Display, total: u64, unit: Unit) -> Phase {
+        let template = match unit {
+            Unit::Steps => "{msg} [{elapsed}] {wide_bar} {pos}/{len}, {eta} left",
+            Unit::Bytes => "{msg} [{elapsed}] {wide_bar} {bytes}/{total_bytes}",
+        };
+        self.begin(message, ProgressBar::new(total), template)
+    }
+
+    fn begin(&self, message: impl Display, bar: ProgressBar, template: &str) -> Phase {
+        if self.terminal {
+            bar.set_style(
+                ProgressStyle::with_template(template)
+                    .unwrap_or_else(|_| ProgressStyle::default_bar()),
+            );
+            bar.set_message(message.to_string());
+            bar.enable_steady_tick(Duration::from_millis(200));
+        } else {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+            eprintln!("{message}");
+        }
+        Phase { bar }
+    }
+
+    /// The command's result, the only thing on stdout.
+    pub(crate) fn result(&self, path: &Path) -> io::Result<()> {
+        let mut line = path.as_os_str().as_bytes().to_vec();
+        line.push(b'\n');
+        io::stdout().lock().write_all(&line)
+    }
+
+    /// The error and its causes.
+    pub(crate) fn error(&self, error: &anyhow::Error) {
+        eprint!("error: {error}");
+        for cause in error.chain().skip(1) {
+            eprint!(": {cause}");
+        }
+        eprintln!();
+    }
+}
+
+impl Phase {
+    /// Moves to `position`. The total grows when it was counted too low, so that the bar never shows more than all.
+    pub(crate) fn at(&self, position: u64) {
+        if self.bar.length().is_some_and(|length| length < position) {
+            self.bar.set_length(position);
+        }
+        self.bar.set_position(position);
+    }
+}
+
+impl Drop for Phase {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
