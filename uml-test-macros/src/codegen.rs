@@ -4,12 +4,13 @@
 //! the static. With `harness = false` rustc drops the `#[test]` item whole, so nothing may refer
 //! to that. Everything is under `#[cfg(test)]`: a build of the crate itself keeps nothing.
 
-use proc_macro2::{Ident, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens as _, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt as _;
 use syn::{Attribute, Meta, ReturnType};
 
 use crate::args::{Args, MOVED};
+use crate::dropped::Dropped;
 use crate::function::TestFn;
 use crate::validate::{Case, Plan};
 
@@ -18,6 +19,22 @@ pub(crate) fn generate(plan: Plan, args: &Args, tokens: TokenStream) -> TokenStr
     match plan {
         Plan::MoveBelow(function) => move_below(&function, tokens),
         Plan::Case(case) => register(&case, args),
+    }
+}
+
+/// The main function of a custom harness, or what stands against it.
+pub(crate) fn main(input: TokenStream, dropped: &[Dropped]) -> TokenStream {
+    let errors = dropped.iter().map(|Dropped { file, attribute, function }| {
+        let file = file.display();
+        let message = format!(
+            "{file}: the `#[{attribute}]` above `#[uml_test]` makes rustc drop `{function}` here, \
+             where `harness = false`; remove it: `#[uml_test]` registers the test itself"
+        );
+        syn::Error::new(Span::call_site(), message).into_compile_error()
+    });
+    quote! {
+        #(#errors)*
+        ::uml_test::__main! { #input }
     }
 }
 

@@ -118,7 +118,8 @@ fn find(tokens: TokenStream) -> Option<Neighbours> {
     None
 }
 
-type Tokens = std::iter::Peekable<proc_macro2::token_stream::IntoIter>;
+/// Tokens of which the next can be looked at.
+pub(crate) type Tokens = std::iter::Peekable<proc_macro2::token_stream::IntoIter>;
 
 /// Takes an attribute if one comes next; what its brackets hold.
 fn attribute(tokens: &mut Tokens) -> Option<TokenStream> {
@@ -126,7 +127,8 @@ fn attribute(tokens: &mut Tokens) -> Option<TokenStream> {
     bracketed(tokens)
 }
 
-fn bracketed(tokens: &mut Tokens) -> Option<TokenStream> {
+/// What the brackets hold, if brackets come next.
+pub(crate) fn bracketed(tokens: &mut Tokens) -> Option<TokenStream> {
     let is_bracketed = |token: &TokenTree| match token {
         TokenTree::Group(group) => group.delimiter() == Delimiter::Bracket,
         TokenTree::Ident(_) | TokenTree::Punct(_) | TokenTree::Literal(_) => false,

@@ -10,6 +10,11 @@ fn while_macros_are_expanded() {
 }
 
 #[test]
+fn by_the_custom_harness() {
+    assert_refused("harness");
+}
+
+#[test]
 fn by_the_type_checker() {
     assert_refused("types");
 }
