@@ -79,7 +79,7 @@ use proc_macro::TokenStream;
 /// lint levels to everything generated. An attribute of another test framework
 /// (`#[async_std::test]`, `#[test_case]`, `#[wasm_bindgen_test]`, `#[bench]`, …) is a compile
 /// error. So are parameters without `#[rstest]`, `async` without `#[tokio::test]`, generics,
-/// `const`, `unsafe`, `extern` and methods. tokio 1.38 and rstest 0.26 are the oldest versions.
+/// `const`, `unsafe`, `extern` and methods. The oldest versions are tokio 1.38 and rstest 0.25.
 ///
 /// # Limits
 ///
@@ -89,7 +89,8 @@ use proc_macro::TokenStream;
 ///   `#[uml_test]` between `#[rstest]` and a `#[case]`, where rstest gives it to that case alone.
 /// - With `harness = false` rustc drops a function with `#[test]` above before this macro is
 ///   called. `uml_test::main!()` looks for such functions in its own file and in the files of its
-///   modules.
+///   modules, `macro_rules` arguments aside. Versions of tokio and rstest older than those above
+///   put a `#[test]` there too: refused with the default harness, not noticed without.
 /// - The crate has to be known as `uml_test`: a renamed dependency isn't supported.
 #[proc_macro_attribute]
 pub fn uml_test(args: TokenStream, item: TokenStream) -> TokenStream {

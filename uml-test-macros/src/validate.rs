@@ -22,9 +22,9 @@ const ACCEPTED: &str = "`#[uml_test]` stands alone or with `#[tokio::test]` (asy
 pub(crate) enum Plan {
     /// `#[rstest]` or `#[tokio::test]` is still below: put `#[uml_test]` beneath it, so that it
     /// runs first and both orders end in the same expansion.
-    MoveBelow(TestFn),
+    MoveBelow(Box<TestFn>),
     /// A plain test function.
-    Case(Case),
+    Case(Box<Case>),
 }
 
 /// A function without parameters, its attributes sorted by use.
@@ -69,18 +69,18 @@ pub(crate) fn validate(
     if function.attrs.iter().any(|attr| runs_first(role(attr.path()))) {
         // Both add a `#[test]` of their own.
         function.attrs.retain(|attr| role(attr.path()) != Role::Test);
-        return Ok(Plan::MoveBelow(function));
+        return Ok(Plan::MoveBelow(Box::new(function)));
     }
     if !has_test && (args.moved || around.above.iter().any(|path| runs_first(role(path)))) {
         return Err(Error::new(
             place,
             "the `#[rstest]` or `#[tokio::test]` beside `#[uml_test]` has registered this function \
-             before `#[uml_test]` could, so it would be listed twice; rstest 0.26, tokio 1.38 and \
+             before `#[uml_test]` could, so it would be listed twice; rstest 0.25, tokio 1.38 and \
              newer versions are accepted",
         ));
     }
     refuse_signature(&function.sig)?;
-    sort(function).map(Plan::Case)
+    sort(function).map(|case| Plan::Case(Box::new(case)))
 }
 
 fn refuse_above(above: &[Path], place: Span) -> Result<()> {

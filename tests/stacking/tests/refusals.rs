@@ -24,7 +24,8 @@ fn by_the_constructor_of_a_case() {
     assert_refused("values");
 }
 
-/// Every line of the file with a `//~ text` gets an error with that text, and no other line does.
+/// Every line of the file with a `//~ text`, or with a `//~^ text` on the next, gets an error with
+/// that text, and no other line does.
 #[track_caller]
 fn assert_refused(target: &str) {
     let file = format!("tests/refused/{target}.rs");
@@ -51,7 +52,11 @@ fn assert_refused(target: &str) {
     };
     let mut expected = Vec::new();
     for (number, line) in (1..).zip(source.lines()) {
-        let Some((_, text)) = line.split_once("//~ ") else { continue };
+        let (number, text) = match (line.split_once("//~ "), line.split_once("//~^ ")) {
+            (Some((_, text)), _) => (number, text),
+            (None, Some((_, text))) => (number - 1, text),
+            (None, None) => continue,
+        };
         assert!(
             blocks.iter().any(|block| is_at(block, number) && says(block, text)),
             "{file}:{number} gets no error with {text:?}:\n{errors}",

@@ -13,7 +13,7 @@ fn plan(item: TokenStream, args: TokenStream, above: &[&str], below: &[&str]) ->
 
 fn case(item: TokenStream) -> Case {
     match plan(item, quote!(), &[], &[]).unwrap() {
-        Plan::Case(case) => case,
+        Plan::Case(case) => *case,
         Plan::MoveBelow(_) => panic!("not a case"),
     }
 }

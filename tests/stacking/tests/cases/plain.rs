@@ -33,6 +33,7 @@ fn returns_an_alias() -> Outcome {
 }
 
 #[uml_test]
+#[allow(clippy::unused_unit, reason = "it is what this case is about")]
 fn returns_unit() -> () {}
 
 #[uml_test]
@@ -48,7 +49,7 @@ fn paths_mean_the_same_as_outside() {
     cmdline = "quiet loglevel=7",
     env(NAME = "value", OTHER = "x"),
     rw_dir = "path",
-    rw_dir = "other",
+    rw_dir = "other"
 )]
 fn with_arguments() {}
 
@@ -123,7 +124,6 @@ fn CamelCase() {}
 
 #[uml_test]
 #[expect(unused_variables, reason = "met in the body, not in the test item")]
-#[allow(clippy::no_effect_underscore_binding)]
 fn lints_of_the_body() {
     let unused = 1;
 }

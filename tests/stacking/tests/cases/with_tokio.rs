@@ -14,7 +14,7 @@ async fn above() {
     tokio::task::yield_now().await;
 }
 
-#[uml_test(mem = "64M", timeout = "5s",)]
+#[uml_test(mem = "64M", timeout = "5s")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn arguments_below() -> Result<(), String> {
     Ok(())
