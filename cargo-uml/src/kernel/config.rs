@@ -85,8 +85,11 @@ pub(crate) fn dropped(fragment: &str, version: &Version, resolved: &str) -> Vec<
         })
         .filter_map(|request| {
             let found = resolved.get(request.option).copied();
-            let honoured =
-                if request.value == "n" { found.is_none() } else { found == Some(request.value) };
+            let honoured = if request.value == "n" {
+                found.is_none_or(|found| found == "n")
+            } else {
+                found == Some(request.value)
+            };
             (!honoured).then(|| Dropped {
                 option: request.option.to_owned(),
                 wanted: request.value.to_owned(),

@@ -118,6 +118,7 @@ fn unpack_package(
     reporter: &Reporter,
 ) -> Result<(), Error> {
     let contents = build.join("package");
+    fs::create_dir_all(&contents).map_err(Error::io("create", &contents))?;
     process::stdout(Command::new("dpkg-deb").arg("--extract").arg(package).arg(&contents))?;
     let tarball = find_tarball(&contents.join("usr/src"))
         .ok_or_else(|| Error::NoTarballInPackage { package: package.to_path_buf() })?;
