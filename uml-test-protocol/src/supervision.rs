@@ -90,8 +90,6 @@ pub enum SupervisorEvent {
         exit: Exit,
         /// Whether the run directory's filesystem had no room left for the guest's memory then.
         disk_full: bool,
-        /// Largest resident set of the kernel process, in KiB.
-        max_rss_kib: u64,
     },
 }
 

@@ -57,6 +57,11 @@ pub struct Overrides {
     pub rw_dirs: &'static [&'static str],
 }
 
+impl Overrides {
+    /// No arguments.
+    pub const NONE: Self = Self { timeout: None, mem: None, cmdline: None, env: &[], rw_dirs: &[] };
+}
+
 impl TestCase {
     /// A case with nothing but its place and its body.
     pub const fn new(
@@ -75,13 +80,7 @@ impl TestCase {
             manifest_dir,
             ignored: None,
             should_panic: ShouldPanic::No,
-            overrides: Overrides {
-                timeout: None,
-                mem: None,
-                cmdline: None,
-                env: &[],
-                rw_dirs: &[],
-            },
+            overrides: Overrides::NONE,
             body,
         }
     }

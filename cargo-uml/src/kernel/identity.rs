@@ -17,9 +17,13 @@ const ID_DIGITS: usize = 12;
 
 /// The hash of everything this project contributes to a kernel: configuration and way of building.
 ///
-/// A cached kernel with the current recipe is up to date whatever compiler the machine has by now.
+/// A cached kernel with the current recipe is up to date whatever compiler the machine has by now. Comment lines in
+/// the configuration don't count: they build the same kernel.
 pub(crate) fn recipe(fragment: &str) -> String {
-    digest(&["recipe", &RECIPE_VERSION.to_string(), fragment])[..ID_DIGITS].to_owned()
+    let version = RECIPE_VERSION.to_string();
+    let options = fragment.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let parts: Vec<&str> = ["recipe", &version].into_iter().chain(options).collect();
+    digest(&parts)[..ID_DIGITS].to_owned()
 }
 
 /// The content hash in a kernel's id: recipe, source and compiler.
@@ -109,6 +113,7 @@ mod tests {
             assert_ne!(base, other);
         }
         assert_ne!(recipe("CONFIG_A=y"), recipe("CONFIG_A=n"));
+        assert_eq!(recipe("CONFIG_A=y"), recipe("# of A\nCONFIG_A=y\n\n"));
     }
 
     #[test]

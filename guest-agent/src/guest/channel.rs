@@ -1,0 +1,94 @@
+//! The agent's end of the control channel: the first serial line, raw.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+
+use nix::mount::MsFlags;
+use nix::sys::termios::{self, SetArg};
+use uml_test_protocol::frame::{CHUNK, Decoder, Encoder};
+use uml_test_protocol::{Event, Failure, Request};
+
+use super::mounts::mount;
+
+/// The kernel's `ssl0`.
+const DEVICE: &str = "/dev/ttyS0";
+
+/// The control channel.
+pub(super) struct Channel {
+    tty: File,
+    encoder: Encoder,
+    decoder: Decoder,
+    buffer: Vec<u8>,
+}
+
+impl Channel {
+    /// Opens the device and takes its name away, so that nothing in the guest happens to write
+    /// to it: what looks for serial lines finds the other ones.
+    pub(super) fn open() -> Result<Self, Failure> {
+        if !fs::exists(DEVICE).unwrap_or(false) {
+            mount("devtmpfs", "/dev", "devtmpfs", MsFlags::empty(), None)?;
+        }
+        let tty = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NOCTTY | libc::O_CLOEXEC)
+            .open(DEVICE)
+            .map_err(|e| Failure::new("open", DEVICE, e.raw_os_error().unwrap_or(0)))?;
+        // The line starts cooked: it would echo, and end on control characters.
+        let mut settings = termios::tcgetattr(&tty)
+            .map_err(|e| Failure::new("read the settings of", DEVICE, e as i32))?;
+        termios::cfmakeraw(&mut settings);
+        termios::tcsetattr(&tty, SetArg::TCSANOW, &settings)
+            .map_err(|e| Failure::new("set raw", DEVICE, e as i32))?;
+        fs::remove_file(DEVICE)
+            .map_err(|e| Failure::new("unlink", DEVICE, e.raw_os_error().unwrap_or(0)))?;
+        Ok(Self {
+            tty,
+            encoder: Encoder::default(),
+            decoder: Decoder::default(),
+            buffer: vec![0; CHUNK],
+        })
+    }
+
+    /// Sends an event, waiting as long as the host does not read.
+    pub(super) fn send(&mut self, event: &Event) -> Result<(), Failure> {
+        let frame = self.encoder.encode(event).map_err(|e| Failure::new(e.to_string(), "", 0))?;
+        self.tty
+            .write_all(&frame)
+            .map_err(|e| Failure::new("write to", DEVICE, e.raw_os_error().unwrap_or(0)))
+    }
+
+    /// Reads once, and returns the requests that are complete with it.
+    pub(super) fn receive(&mut self) -> Result<Vec<Request>, Failure> {
+        match self.tty.read(&mut self.buffer) {
+            // The host closed its end: nobody is left to run anything for.
+            Ok(0) => return Err(Failure::new("read from", DEVICE, libc::EPIPE)),
+            Ok(length) => self.decoder.push(&self.buffer[..length]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => {
+                return Err(Failure::new("read from", DEVICE, error.raw_os_error().unwrap_or(0)));
+            }
+        }
+        let mut requests = Vec::new();
+        while let Some(request) =
+            self.decoder.next_message().map_err(|e| Failure::new(e.to_string(), DEVICE, 0))?
+        {
+            requests.push(request);
+        }
+        Ok(requests)
+    }
+
+    /// Waits until everything sent has left the guest.
+    pub(super) fn drain(&self) {
+        // Powering off is all that comes next; a failure here would show as a missing message.
+        let _ = termios::tcdrain(&self.tty);
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.tty.as_fd()
+    }
+}

@@ -1,0 +1,65 @@
+//! The guest's kernel log, read for one thing: whom the out-of-memory killer took.
+
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+
+use uml_test_protocol::OomKill;
+
+/// The record about `pid`, if the out-of-memory killer ended it.
+///
+/// `/dev/kmsg` gives each reader the whole buffer, whatever others have read or cleared.
+pub(super) fn oom_kill_of(pid: i32) -> Option<OomKill> {
+    let mut log = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+        .open("/dev/kmsg")
+        .ok()?;
+    let mut record = [0; 8192];
+    loop {
+        match log.read(&mut record) {
+            Ok(0) => return None,
+            Ok(length) => {
+                if let Some(kill) = parse(&String::from_utf8_lossy(&record[..length]), pid) {
+                    return Some(kill);
+                }
+            }
+            // The record was overwritten while we came to it: the next one is there.
+            Err(error) if error.raw_os_error() == Some(libc::EPIPE) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Reads `priority,sequence,time,flags;… Killed process PID (NAME) …`. Facility 0 is the kernel's
+/// own; what user space writes to `/dev/kmsg` has another.
+fn parse(record: &str, pid: i32) -> Option<OomKill> {
+    let (prefix, message) = record.split_once(';')?;
+    let priority: u32 = prefix.split(',').next()?.parse().ok()?;
+    if priority >> 3 != 0 {
+        return None;
+    }
+    let victim = message.split_once("Killed process ")?.1;
+    let (number, rest) = victim.split_once(" (")?;
+    // The name itself may hold parentheses; what follows it does not.
+    let name = rest.split_once(") total-vm").map_or(rest, |(name, _)| name);
+    (number.parse() == Ok(pid)).then(|| OomKill { pid, name: name.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn the_kernels_own_record_names_the_victim() {
+        let record = "3,412,1234567,-;Out of memory: Killed process 57 (my (odd) test) total-vm:9kB, anon-rss:1kB\n";
+        let kill = parse(record, 57).unwrap();
+        assert_eq!((kill.pid, kill.name.as_str()), (57, "my (odd) test"));
+        assert_eq!(parse(record, 5), None);
+    }
+
+    #[test]
+    fn a_record_from_user_space_does_not_count() {
+        assert_eq!(parse("11,5,6,-;Out of memory: Killed process 57 (x) total-vm:1kB\n", 57), None);
+    }
+}

@@ -1,0 +1,260 @@
+//! The guest's filesystems: the host's `/` read-only under a tmpfs that takes all writes, and the
+//! kernel's own filesystems over it.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MntFlags, MsFlags};
+use uml_test_protocol::{Failure, Setup};
+
+/// Where the pieces are put together, in the first root filesystem.
+const STAGE: &str = "/stage";
+/// The overlay: the guest's root to be.
+const NEW_ROOT: &str = "/stage/root";
+/// The overlay once more, with nothing mounted over it: where kept paths are taken from.
+const BARE_ROOT: &str = "/stage/bare";
+
+const NO_EXTRAS: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
+
+/// Filesystems that are mounted where the kernel has them: (type, place, flags, options).
+const OPTIONAL: &[(&str, &str, MsFlags, Option<&str>)] = &[
+    ("mqueue", "dev/mqueue", NO_EXTRAS, None),
+    ("cgroup2", "sys/fs/cgroup", NO_EXTRAS, Some("nsdelegate,memory_recursiveprot")),
+    ("securityfs", "sys/kernel/security", NO_EXTRAS, None),
+    ("debugfs", "sys/kernel/debug", NO_EXTRAS, None),
+    ("tracefs", "sys/kernel/tracing", NO_EXTRAS, None),
+    ("configfs", "sys/kernel/config", NO_EXTRAS, None),
+    ("fusectl", "sys/fs/fuse/connections", NO_EXTRAS, None),
+    ("bpf", "sys/fs/bpf", NO_EXTRAS, Some("mode=700")),
+    ("binfmt_misc", "proc/sys/fs/binfmt_misc", NO_EXTRAS, None),
+];
+
+/// Fresh, empty filesystems: (place, flags, options).
+const FRESH: &[(&str, MsFlags, &str)] = &[
+    ("tmp", MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV), "mode=1777"),
+    ("run", MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV), "mode=755"),
+    ("dev/shm", MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV), "mode=1777"),
+];
+
+/// Makes the guest's tree and moves into it.
+///
+/// # Errors
+/// The first mount, directory or link that could not be made.
+pub(super) fn set_up(wanted: &Setup) -> Result<(), Failure> {
+    let keep: Vec<&Path> = wanted.keep.iter().map(|path| as_path(path)).collect();
+    assemble_root()?;
+    mount("proc", &in_root("proc"), "proc", NO_EXTRAS, None)?;
+    mount("sysfs", &in_root("sys"), "sysfs", NO_EXTRAS, None)?;
+    populate_dev()?;
+    for (place, flags, options) in FRESH {
+        // A kept path that is the place itself: the host's stays, under the overlay.
+        if !keep.contains(&Path::new("/").join(place).as_path()) {
+            mount("tmpfs", &in_root(place), "tmpfs", *flags, Some(options))?;
+        }
+    }
+    create_dir(&in_root("run/lock"), 0o1777)?;
+    for (kind, place, flags, options) in OPTIONAL {
+        mount_if_known(kind, &in_root(place), *flags, *options)?;
+    }
+    for path in outermost(&keep) {
+        if FRESH.iter().any(|(place, ..)| is_below(path, place)) {
+            bind_back(path)?;
+        }
+    }
+    for path in &wanted.rw_dirs {
+        let path = as_path(path);
+        let target = in_root_path(path);
+        create_dirs(&target)?;
+        mount("hostfs", &target, "hostfs", MsFlags::empty(), Some(hostfs_option(path)?))?;
+    }
+    enter_root()
+}
+
+fn assemble_root() -> Result<(), Failure> {
+    mount("tmpfs", STAGE, "tmpfs", MsFlags::empty(), Some("mode=755"))?;
+    for dir in ["host", "upper", "work", "root", "bare"] {
+        create_dir(&Path::new(STAGE).join(dir), 0o755)?;
+    }
+    mount("hostfs", "/stage/host", "hostfs", MsFlags::MS_RDONLY, Some("/"))?;
+    mount(
+        "overlay",
+        NEW_ROOT,
+        "overlay",
+        MsFlags::empty(),
+        Some("lowerdir=/stage/host,upperdir=/stage/upper,workdir=/stage/work"),
+    )?;
+    mount(NEW_ROOT, BARE_ROOT, "", MsFlags::MS_BIND, None)?;
+    // A host without one of these (a minimal container) gets it in the upper layer.
+    for place in ["proc", "sys", "dev", "tmp", "run"] {
+        create_dir(&in_root(place), 0o755)?;
+    }
+    Ok(())
+}
+
+fn populate_dev() -> Result<(), Failure> {
+    mount("devtmpfs", &in_root("dev"), "devtmpfs", MsFlags::MS_NOSUID, Some("mode=755"))?;
+    for dir in ["dev/pts", "dev/shm", "dev/mqueue"] {
+        create_dir(&in_root(dir), 0o755)?;
+    }
+    let pts_flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+    let pts_options = Some("newinstance,gid=5,mode=620,ptmxmode=666");
+    mount("devpts", &in_root("dev/pts"), "devpts", pts_flags, pts_options)?;
+    for (target, link) in [
+        ("/proc/self/fd", "dev/fd"),
+        ("/proc/self/fd/0", "dev/stdin"),
+        ("/proc/self/fd/1", "dev/stdout"),
+        ("/proc/self/fd/2", "dev/stderr"),
+    ] {
+        let link = in_root(link);
+        match symlink(target, &link) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(failed("link", &link, &error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Makes a path of the overlay visible again that a fresh filesystem hides.
+fn bind_back(path: &Path) -> Result<(), Failure> {
+    let source = Path::new(BARE_ROOT).join(path.strip_prefix("/").unwrap_or(path));
+    let target = in_root_path(path);
+    let metadata = match fs::metadata(&source) {
+        Ok(metadata) => metadata,
+        // Gone since the host named it: then there is nothing to keep.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed("find", path, &error)),
+    };
+    if metadata.is_dir() {
+        create_dirs(&target)?;
+    } else {
+        target.parent().map_or(Ok(()), create_dirs)?;
+        fs::write(&target, "").map_err(|error| failed("create", &target, &error))?;
+    }
+    mount(source.as_os_str(), &target, "", MsFlags::MS_BIND, None)
+}
+
+/// Makes the new root the root, and lets go of the old one.
+fn enter_root() -> Result<(), Failure> {
+    let enter = || {
+        std::env::set_current_dir(NEW_ROOT)?;
+        // Both arguments the same: the old root is stacked under the new one and detached there.
+        nix::unistd::pivot_root(".", ".")?;
+        nix::mount::umount2(".", MntFlags::MNT_DETACH)?;
+        std::env::set_current_dir("/")
+    };
+    enter().map_err(|error| failed("enter", Path::new(NEW_ROOT), &error))
+}
+
+/// `mount(2)`; `options` goes to the filesystem as it is.
+pub(super) fn mount<S, T>(
+    source: &S,
+    target: &T,
+    kind: &str,
+    flags: MsFlags,
+    options: Option<&str>,
+) -> Result<(), Failure>
+where
+    S: AsRef<OsStr> + ?Sized,
+    T: AsRef<Path> + ?Sized,
+{
+    let target = target.as_ref();
+    nix::mount::mount(Some(source.as_ref()), target, Some(kind), flags, options).map_err(|errno| {
+        let what = if kind.is_empty() { "bind" } else { kind };
+        Failure::new(format!("mount {what} on"), target.as_os_str().as_bytes(), errno as i32)
+    })
+}
+
+/// Mounts a filesystem unless the kernel was built without it, or without the directory for it.
+fn mount_if_known(
+    kind: &str,
+    target: &Path,
+    flags: MsFlags,
+    options: Option<&str>,
+) -> Result<(), Failure> {
+    let known = |failure: &Failure| ![libc::ENODEV, libc::ENOENT].contains(&failure.errno);
+    match mount(kind, target, kind, flags, options) {
+        // Options are newer than the filesystem on some kernels.
+        Err(failure) if failure.errno == libc::EINVAL && options.is_some() => {
+            mount_if_known(kind, target, flags, None)
+        }
+        Err(failure) if known(&failure) => Err(failure),
+        _ => Ok(()),
+    }
+}
+
+/// hostfs takes the directory as its whole option string.
+fn hostfs_option(path: &Path) -> Result<&str, Failure> {
+    path.to_str()
+        .ok_or_else(|| Failure::new("name (not UTF-8)", path.as_os_str().as_bytes(), libc::EILSEQ))
+}
+
+fn in_root(place: &str) -> PathBuf {
+    Path::new(NEW_ROOT).join(place)
+}
+
+fn in_root_path(path: &Path) -> PathBuf {
+    Path::new(NEW_ROOT).join(path.strip_prefix("/").unwrap_or(path))
+}
+
+fn is_below(path: &Path, place: &str) -> bool {
+    path.strip_prefix("/").is_ok_and(|path| path.starts_with(place) && path != Path::new(place))
+}
+
+/// The paths that do not lie below another one of them.
+fn outermost<'p>(paths: &[&'p Path]) -> Vec<&'p Path> {
+    let mut sorted = paths.to_vec();
+    sorted.sort();
+    let mut out: Vec<&Path> = Vec::new();
+    for path in sorted {
+        if !out.last().is_some_and(|outer| path.starts_with(outer)) {
+            out.push(path);
+        }
+    }
+    out
+}
+
+fn create_dir(path: &Path, mode: u32) -> Result<(), Failure> {
+    match fs::DirBuilder::new().mode(mode).create(path) {
+        Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(mode))
+            .map_err(|error| failed("set the mode of", path, &error)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(failed("create", path, &error)),
+    }
+}
+
+fn create_dirs(path: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(path).map_err(|error| failed("create", path, &error))
+}
+
+fn as_path(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
+}
+
+fn failed(operation: &str, path: &Path, error: &io::Error) -> Failure {
+    Failure::new(operation, path.as_os_str().as_bytes(), error.raw_os_error().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nested_paths_are_kept_once() {
+        let paths = ["/tmp/a/b", "/tmp/a", "/tmp/ab", "/home/x"].map(Path::new);
+        assert_eq!(outermost(&paths), ["/home/x", "/tmp/a", "/tmp/ab"].map(Path::new));
+    }
+
+    #[test]
+    fn below_is_by_component_and_not_the_place_itself() {
+        assert!(is_below(Path::new("/tmp/x"), "tmp"));
+        assert!(is_below(Path::new("/dev/shm/x/y"), "dev/shm"));
+        assert!(!is_below(Path::new("/tmpfs/x"), "tmp"));
+        assert!(!is_below(Path::new("/tmp"), "tmp"));
+    }
+}

@@ -1,0 +1,261 @@
+//! A process that the host asked for: its pipes, its completion page, its end.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::PollFlags;
+use nix::unistd::{Pid, pipe2};
+use uml_test_protocol::completion::Inheritance;
+use uml_test_protocol::frame::CHUNK;
+use uml_test_protocol::{Bytes, Event, Exit, Failure, GUEST_VARIABLE, Spawn, SpawnInput, Stream};
+
+use super::channel::Channel;
+use super::completion::SharedPage;
+use super::kernel_log;
+use super::spawn::spawn;
+use crate::wait;
+
+/// Descriptors of a test's process, besides the standard three: low enough for any limit, high
+/// enough to be in nobody's way.
+const PAGE_FD: i32 = 60;
+const BODY_STDOUT_FD: i32 = 61;
+const BODY_STDERR_FD: i32 = 62;
+
+/// Pipe buffers in bytes: few wake-ups for a process that writes much.
+const PIPE_SIZE: i32 = 1 << 20;
+
+/// A running process.
+pub(super) struct Process {
+    id: u32,
+    pid: Pid,
+    outputs: Vec<(Stream, File)>,
+    stdin: Option<Stdin>,
+    page: Option<SharedPage>,
+}
+
+/// The write end of a process's standard input, and what is still to be written.
+struct Stdin {
+    pipe: File,
+    pending: Vec<u8>,
+    written: usize,
+    /// Whether the pipe is to be closed once everything is written.
+    end: bool,
+    /// Whether the host has been told that more may come.
+    asked: bool,
+}
+
+impl Process {
+    /// Starts a process.
+    pub(super) fn spawn(wanted: &Spawn) -> Result<Self, Failure> {
+        let mut process = Self {
+            id: wanted.id,
+            pid: Pid::from_raw(0),
+            outputs: Vec::new(),
+            stdin: None,
+            page: None,
+        };
+        let mut given: Vec<(OwnedFd, i32)> = Vec::new();
+        match wanted.stdin {
+            SpawnInput::Empty => {
+                let null = File::open("/dev/null").map_err(|error| {
+                    Failure::new("open", "/dev/null", error.raw_os_error().unwrap_or(0))
+                })?;
+                given.push((null.into(), 0));
+            }
+            SpawnInput::Piped => {
+                let (theirs, ours) = pipe()?;
+                set_nonblocking(&ours)?;
+                given.push((theirs, 0));
+                process.stdin = Some(Stdin {
+                    pipe: File::from(ours),
+                    pending: Vec::new(),
+                    written: 0,
+                    end: false,
+                    asked: false,
+                });
+            }
+        }
+        let mut env = wanted.env.clone();
+        match wanted.completion {
+            None => {
+                given.push((process.output(Stream::Stdout)?, 1));
+                given.push((process.output(Stream::Stderr)?, 2));
+            }
+            Some(nonce) => {
+                let harness = process.output(Stream::Harness)?;
+                let copy = harness.try_clone().map_err(|error| {
+                    Failure::new("duplicate", "a pipe", error.raw_os_error().unwrap_or(0))
+                })?;
+                given.extend([(harness, 1), (copy, 2)]);
+                given.push((process.output(Stream::Stdout)?, BODY_STDOUT_FD));
+                given.push((process.output(Stream::Stderr)?, BODY_STDERR_FD));
+                let (page, memory) = SharedPage::create(nonce)?;
+                process.page = Some(page);
+                given.push((memory, PAGE_FD));
+                let inheritance = Inheritance {
+                    page: PAGE_FD,
+                    stdout: BODY_STDOUT_FD,
+                    stderr: BODY_STDERR_FD,
+                    nonce,
+                };
+                env.push(Bytes::from(format!("{GUEST_VARIABLE}={inheritance}").into_bytes()));
+            }
+        }
+        let fds: Vec<_> = given.iter().map(|(fd, number)| (fd.as_fd(), *number)).collect();
+        process.pid = spawn(wanted, &env, &fds)?;
+        Ok(process)
+    }
+
+    /// Makes an output pipe; the write end is for the process.
+    fn output(&mut self, stream: Stream) -> Result<OwnedFd, Failure> {
+        let (ours, theirs) = pipe()?;
+        set_nonblocking(&ours)?;
+        // A guest short of memory has smaller pipes; nothing depends on their size.
+        let _ = fcntl(&ours, FcntlArg::F_SETPIPE_SZ(PIPE_SIZE));
+        self.outputs.push((stream, File::from(ours)));
+        Ok(theirs)
+    }
+
+    pub(super) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Sends it a signal.
+    pub(super) fn signal(&self, signal: i32) -> Result<(), Failure> {
+        #[expect(unsafe_code, reason = "nix knows no real-time signals")]
+        // SAFETY: kill(2) touches no memory.
+        let code = unsafe { libc::kill(self.pid.as_raw(), signal) };
+        Errno::result(code).map(drop).map_err(|errno| {
+            Failure::new(format!("send signal {signal} to"), self.pid.to_string(), errno as i32)
+        })
+    }
+
+    /// Takes more standard input.
+    pub(super) fn feed(&mut self, data: Vec<u8>, end: bool) {
+        if let Some(stdin) = &mut self.stdin {
+            stdin.pending = data;
+            stdin.written = 0;
+            stdin.end = end;
+            stdin.asked = false;
+        }
+    }
+
+    /// What to wait for.
+    pub(super) fn interests(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
+        let outputs = self.outputs.iter().map(|(_, pipe)| (pipe.as_fd(), PollFlags::POLLIN));
+        // Not once the host has been asked for more: an idle pipe is always ready.
+        let stdin = self
+            .stdin
+            .iter()
+            .filter(|stdin| !stdin.asked)
+            .map(|stdin| (stdin.pipe.as_fd(), PollFlags::POLLOUT));
+        outputs.chain(stdin)
+    }
+
+    /// Moves what can be moved without waiting: one read of each output, one write of the input.
+    pub(super) fn pump(&mut self, channel: &mut Channel) -> Result<(), Failure> {
+        let id = self.id;
+        let mut ended = Vec::new();
+        for (at, (stream, pipe)) in self.outputs.iter_mut().enumerate() {
+            if let Transfer::Ended = forward(id, *stream, pipe, channel)? {
+                ended.push(at);
+            }
+        }
+        for at in ended.into_iter().rev() {
+            self.outputs.remove(at);
+        }
+        self.pump_stdin(channel)
+    }
+
+    fn pump_stdin(&mut self, channel: &mut Channel) -> Result<(), Failure> {
+        let Some(stdin) = &mut self.stdin else { return Ok(()) };
+        let id = self.id;
+        while stdin.written < stdin.pending.len() {
+            match stdin.pipe.write(&stdin.pending[stdin.written..]) {
+                Ok(length) => stdin.written += length,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.stdin = None;
+                    return channel.send(&Event::StdinReady { id, closed: true });
+                }
+            }
+        }
+        if stdin.end {
+            self.stdin = None;
+            return Ok(());
+        }
+        if !stdin.asked {
+            stdin.asked = true;
+            channel.send(&Event::StdinReady { id, closed: false })?;
+        }
+        Ok(())
+    }
+
+    /// Reports a process that has ended: first what it wrote, then how it ended.
+    ///
+    /// What its own descendants write later is lost: waiting for the pipes to close would let a
+    /// daemon that a test left behind hold up its verdict.
+    pub(super) fn finish(mut self, exit: Exit, channel: &mut Channel) -> Result<(), Failure> {
+        let id = self.id;
+        for (stream, pipe) in &mut self.outputs {
+            while let Transfer::Moved = forward(id, *stream, pipe, channel)? {}
+        }
+        // Before the pid is given free: it is what the kernel's log names the victim by.
+        let oom = match exit {
+            Exit::Signal(libc::SIGKILL) => kernel_log::oom_kill_of(self.pid.as_raw()),
+            _ => None,
+        };
+        let (exit, usage) = wait::collect(self.pid)?;
+        let completion = self.page.as_ref().map(SharedPage::read);
+        channel.send(&Event::Exited { id, exit, completion, oom, usage })
+    }
+}
+
+enum Transfer {
+    Moved,
+    Empty,
+    Ended,
+}
+
+/// Sends one chunk of a pipe's content.
+fn forward(
+    id: u32,
+    stream: Stream,
+    pipe: &mut File,
+    channel: &mut Channel,
+) -> Result<Transfer, Failure> {
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        match pipe.read(&mut buffer) {
+            Ok(0) => return Ok(Transfer::Ended),
+            Ok(length) => {
+                buffer.truncate(length);
+                let data = Bytes::from(buffer);
+                channel.send(&Event::Output { id, stream, data })?;
+                return Ok(Transfer::Moved);
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Transfer::Empty),
+            Err(error) => {
+                let errno = error.raw_os_error().unwrap_or(0);
+                return Err(Failure::new("read from", "a process's pipe", errno));
+            }
+        }
+    }
+}
+
+fn pipe() -> Result<(OwnedFd, OwnedFd), Failure> {
+    pipe2(OFlag::O_CLOEXEC).map_err(|errno| Failure::new("create", "a pipe", errno as i32))
+}
+
+fn set_nonblocking(fd: &OwnedFd) -> Result<(), Failure> {
+    // O_NONBLOCK belongs to the open file, and each end of a pipe is one of its own: the process
+    // keeps a blocking end.
+    fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
+        .map(drop)
+        .map_err(|errno| Failure::new("set non-blocking", fd.as_raw_fd().to_string(), errno as i32))
+}

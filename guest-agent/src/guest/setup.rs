@@ -1,0 +1,92 @@
+//! What a guest needs besides its filesystems: entropy, a name, the loopback interface, a console
+//! that shows warnings.
+#![expect(unsafe_code, reason = "ioctls and klogctl have no safe wrapper")]
+
+use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use uml_test_protocol::{Failure, Setup};
+
+use super::mounts;
+
+/// The name every guest has.
+const HOSTNAME: &str = "uml-test";
+
+/// Console log level 7: warnings and notices show, debug messages do not. `quiet` on the command
+/// line keeps the boot off the console, and would keep off what a test provokes too.
+const CONSOLE_LEVEL: libc::c_int = 7;
+const SYSLOG_ACTION_CONSOLE_LEVEL: libc::c_int = 8;
+
+/// Sets the guest up; returns the directories whose content belongs to the host.
+pub(super) fn set_up(wanted: &Setup) -> Result<Vec<File>, Failure> {
+    // The modes given to mkdir and mount below are meant as they are.
+    nix::sys::stat::umask(nix::sys::stat::Mode::empty());
+    credit_entropy(wanted.seed)?;
+    mounts::set_up(wanted)?;
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    nix::unistd::sethostname(HOSTNAME)
+        .map_err(|errno| Failure::new("set the hostname to", HOSTNAME, errno as i32))?;
+    loopback_up()?;
+    // SAFETY: this action takes no buffer.
+    unsafe { libc::klogctl(SYSLOG_ACTION_CONSOLE_LEVEL, std::ptr::null_mut(), CONSOLE_LEVEL) };
+    let mut rw_dirs = Vec::new();
+    for dir in &wanted.rw_dirs {
+        let path = Path::new(std::ffi::OsStr::from_bytes(dir));
+        rw_dirs.push(File::open(path).map_err(|error| {
+            Failure::new("open", dir.to_vec(), error.raw_os_error().unwrap_or(0))
+        })?);
+    }
+    Ok(rw_dirs)
+}
+
+/// Gives the random number generator the host's seed with full credit. Without it the first
+/// `getrandom(2)` (every `HashMap`) waits while the kernel gathers jitter.
+fn credit_entropy(seed: [u8; 32]) -> Result<(), Failure> {
+    #[repr(C)]
+    struct PoolInfo {
+        entropy_count: libc::c_int,
+        buf_size: libc::c_int,
+        buf: [u8; 32],
+    }
+    // RNDADDENTROPY of linux/random.h: its size is that of the two integers.
+    const ADD_ENTROPY: libc::c_ulong =
+        nix::request_code_write!(b'R', 3, size_of::<[libc::c_int; 2]>());
+    nix::ioctl_write_ptr_bad!(add_entropy, ADD_ENTROPY, PoolInfo);
+    let path = "/dev/random";
+    let device = File::options()
+        .write(true)
+        .open(path)
+        .map_err(|error| Failure::new("open", path, error.raw_os_error().unwrap_or(0)))?;
+    let info = PoolInfo { entropy_count: 256, buf_size: 32, buf: seed };
+    // SAFETY: the kernel reads `buf_size` bytes behind the two integers, which are there.
+    unsafe { add_entropy(device.as_raw_fd(), &info) }
+        .map_err(|errno| Failure::new("credit entropy to", path, errno as i32))?;
+    Ok(())
+}
+
+/// Brings `lo` up, which gives it 127.0.0.1 and ::1. A kernel without networking has none.
+fn loopback_up() -> Result<(), Failure> {
+    nix::ioctl_readwrite_bad!(get_flags, libc::SIOCGIFFLAGS as libc::c_int, libc::ifreq);
+    nix::ioctl_write_ptr_bad!(set_flags, libc::SIOCSIFFLAGS as libc::c_int, libc::ifreq);
+    let socket: OwnedFd =
+        match socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None) {
+            Ok(socket) => socket,
+            Err(_) => return Ok(()),
+        };
+    // SAFETY: all-zero bytes are a valid ifreq.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (slot, byte) in request.ifr_name.iter_mut().zip(b"lo") {
+        *slot = *byte as libc::c_char;
+    }
+    let failed = |errno: nix::errno::Errno| Failure::new("bring up", "lo", errno as i32);
+    // SAFETY: the request outlives both calls; the flags member is the one these calls use.
+    unsafe {
+        get_flags(socket.as_raw_fd(), &mut request).map_err(failed)?;
+        request.ifr_ifru.ifru_flags |= libc::IFF_UP as libc::c_short;
+        set_flags(socket.as_raw_fd(), &request).map_err(failed)?;
+    }
+    Ok(())
+}

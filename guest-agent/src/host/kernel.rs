@@ -1,0 +1,195 @@
+//! The kernel process itself.
+#![expect(unsafe_code, reason = "between fork and exec there is only libc")]
+
+use std::ffi::CString;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::unistd::{ForkResult, Pid};
+use uml_test_protocol::supervision::{Boot, CONSOLE_FD, CONTROL_FD, Protection};
+use uml_test_protocol::{Failure, codec};
+
+use super::cpu::Seat;
+use super::move_up;
+use super::run_dir::RunDir;
+use super::sandbox::{self, Decision, Prepared};
+use super::socket::GuestFds;
+
+/// A running kernel. Dropping it kills it and everything it started, and waits for their end.
+pub(super) struct Kernel {
+    pid: Option<Pid>,
+    protection: Protection,
+}
+
+/// What became of the attempt.
+pub(super) enum Start {
+    Running(Kernel),
+    Unprotected(String),
+}
+
+/// Starts the kernel of `boot` in its sandbox.
+pub(super) fn start(
+    boot: &Boot,
+    run_dir: &RunDir,
+    seat: Option<&Seat>,
+    fds: GuestFds,
+) -> Result<Start, Failure> {
+    let prepared = match sandbox::prepare(boot, run_dir)? {
+        Decision::Go(prepared) => prepared,
+        Decision::Refuse(reason) => return Ok(Start::Unprotected(reason)),
+    };
+    let protection = prepared.protection().clone();
+    // Children of the kernel process that outlive it become ours, to be waited for.
+    nix::sys::prctl::set_child_subreaper(true)
+        .map_err(|errno| Failure::new("become", "a subreaper", errno as i32))?;
+    let launch = Launch::prepare(boot, run_dir, fds)?;
+    let (report, report_end) = nix::unistd::pipe2(OFlag::O_CLOEXEC)
+        .map_err(|errno| Failure::new("create", "a pipe", errno as i32))?;
+    // SAFETY: this process has one thread, so the child may do what it likes.
+    match unsafe { nix::unistd::fork() } {
+        Err(errno) => Err(Failure::new("fork for", &boot.kernel[..], errno as i32)),
+        Ok(ForkResult::Child) => {
+            drop(report);
+            let failure = launch.exec(boot, seat, prepared);
+            if let Ok(bytes) = codec::encode(&failure) {
+                let _ = nix::unistd::write(&report_end, &bytes);
+            }
+            // SAFETY: ends the child without running the supervisor's destructors in it.
+            unsafe { libc::_exit(127) }
+        }
+        Ok(ForkResult::Parent { child }) => {
+            drop(report_end);
+            drop(launch);
+            let kernel = Kernel { pid: Some(child), protection };
+            // The pipe closes with the exec; a failure before it is written there.
+            let mut bytes = Vec::new();
+            std::io::Read::read_to_end(&mut std::fs::File::from(report), &mut bytes)
+                .map_err(|e| Failure::new("read from", "a pipe", e.raw_os_error().unwrap_or(0)))?;
+            match codec::decode::<Failure>(&bytes) {
+                Ok(failure) => Err(failure),
+                Err(_) => Ok(Start::Running(kernel)),
+            }
+        }
+    }
+}
+
+impl Kernel {
+    pub(super) fn pid(&self) -> Pid {
+        self.pid.unwrap_or(Pid::from_raw(0))
+    }
+
+    pub(super) fn protection(&self) -> &Protection {
+        &self.protection
+    }
+
+    /// Notes that the kernel process has ended and was collected; what it left is killed.
+    pub(super) fn ended(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        let Some(pid) = self.pid.take() else { return };
+        // The kernel leads a process group, and the processes that run guest user space are in it.
+        // ESRCH: all of it has ended.
+        let _ = nix::sys::signal::killpg(pid, Signal::SIGKILL);
+        loop {
+            // SAFETY: no status is asked for.
+            if unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) } < 0
+                && Errno::last() != Errno::EINTR
+            {
+                break; // ECHILD: everything is collected
+            }
+        }
+    }
+}
+
+/// What the child needs, allocated before the fork.
+struct Launch {
+    kernel: CString,
+    argv: Vec<CString>,
+    envp: Vec<CString>,
+    control: OwnedFd,
+    console: OwnedFd,
+    null: OwnedFd,
+    run_dir: CString,
+}
+
+impl Launch {
+    fn prepare(boot: &Boot, run_dir: &RunDir, fds: GuestFds) -> Result<Self, Failure> {
+        let run_dir = run_dir.path().as_os_str().as_bytes();
+        let null = nix::fcntl::open(
+            "/dev/null",
+            OFlag::O_RDWR | OFlag::O_CLOEXEC,
+            nix::sys::stat::Mode::empty(),
+        )
+        .map_err(|errno| Failure::new("open", "/dev/null", errno as i32))?;
+        Ok(Self {
+            kernel: c_string(&boot.kernel)?,
+            argv: boot.argv.iter().map(|argument| c_string(argument)).collect::<Result<_, _>>()?,
+            // The kernel looks at these only: where its memory file goes, and where helper
+            // programs would be.
+            envp: vec![
+                c_string(&[b"TMPDIR=", run_dir].concat())?,
+                c_string(b"PATH=/usr/bin:/bin")?,
+            ],
+            control: move_up(fds.control)?,
+            console: move_up(fds.console)?,
+            null: move_up(null)?,
+            run_dir: c_string(run_dir)?,
+        })
+    }
+
+    /// Becomes the kernel; returns only why it could not.
+    fn exec(&self, boot: &Boot, seat: Option<&Seat>, prepared: Prepared) -> Failure {
+        let failed = |what: &str| Failure::new(what, &boot.kernel[..], Errno::last() as i32);
+        // The supervisor's end ends the kernel: this thread is the supervisor's only one, so the
+        // signal comes with its end and not before.
+        if nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).is_err() {
+            return failed("tie to the supervisor");
+        }
+        // One kernel's panic ends its whole process group.
+        if nix::unistd::setsid().is_err() {
+            return failed("start a session for");
+        }
+        // A panic would dump the guest's memory into the working directory.
+        if setrlimit(Resource::RLIMIT_CORE, 0, 0).is_err() {
+            return failed("forbid core dumps of");
+        }
+        // A CPU that went away since is no reason not to run.
+        let _ = seat.map(Seat::take);
+        let _ =
+            nix::sys::signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+        for (fd, number) in [
+            (&self.null, 0),
+            (&self.console, 1),
+            (&self.console, 2),
+            (&self.control, CONTROL_FD),
+            (&self.console, CONSOLE_FD),
+        ] {
+            // SAFETY: dup2 touches no memory; these numbers are nobody's in this process.
+            if unsafe { libc::dup2(fd.as_raw_fd(), number) } < 0 {
+                return failed("hand descriptors to");
+            }
+        }
+        // SAFETY: the path is NUL-terminated.
+        if unsafe { libc::chdir(self.run_dir.as_ptr()) } < 0 {
+            return failed("enter the run directory of");
+        }
+        if let Err(failure) = prepared.enter() {
+            return failure;
+        }
+        let Err(errno) = nix::unistd::execve(&self.kernel, &self.argv, &self.envp);
+        Failure::new("execute", &boot.kernel[..], errno as i32)
+    }
+}
+
+fn c_string(bytes: &[u8]) -> Result<CString, Failure> {
+    CString::new(bytes)
+        .map_err(|_| Failure::new("pass (it holds a NUL byte)", bytes, Errno::EINVAL as i32))
+}

@@ -1,0 +1,180 @@
+//! The supervisor of one kernel process: a small process between the test runner and the kernel.
+//!
+//! The runner may have many threads, may be killed with SIGKILL, and belongs to the user's code.
+//! This process has one thread and one job: whatever happens, the kernel's end is seen, and then
+//! the run directory goes. Limits and sandbox are applied here, where no other thread exists.
+
+mod cpu;
+mod kernel;
+mod run_dir;
+mod sandbox;
+mod socket;
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::process::ExitCode;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::Pid;
+use uml_test_protocol::supervision::{MODE, SupervisorEvent};
+use uml_test_protocol::{Exit, Failure};
+
+use crate::wait;
+use run_dir::RunDir;
+use socket::Socket;
+
+/// Exit code for a call that is not the runner's.
+const USAGE: u8 = 2;
+
+/// Runs the binary's host mode.
+#[expect(clippy::print_stderr, reason = "only a person who starts this binary by hand reads it")]
+pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    if !arguments.eq([MODE]) {
+        eprintln!(
+            "this is uml-test's agent: PID 1 of a User Mode Linux guest, and with the argument \
+             `{MODE}` the supervisor of a kernel process; uml-test starts it, nothing else does"
+        );
+        return ExitCode::from(USAGE);
+    }
+    #[expect(unsafe_code, reason = "the socket is handed over as standard input")]
+    // SAFETY: nothing else in this process uses descriptor 0.
+    let socket = Socket::new(unsafe { OwnedFd::from_raw_fd(0) });
+    match supervise(&socket) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // If the socket is what failed there is nobody to tell, and the exit code says it.
+            let _ = socket.send(&SupervisorEvent::Failed(failure));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn supervise(socket: &Socket) -> Result<(), Failure> {
+    // Out of reach of the terminal's Ctrl-C and of whoever kills the runner's process group: both
+    // end the runner, and the runner's end is what this process waits for.
+    let _ = nix::unistd::setsid();
+    let signals = block_signals()?;
+    let Some((boot, fds)) = socket.receive_boot()? else { return Ok(()) };
+    let host = watch(boot.host_pid)?;
+
+    let run_dir = RunDir::create(&boot)?;
+    let cpu = cpu::choose(boot.cpu);
+    let kernel = match kernel::start(&boot, &run_dir, cpu.as_ref(), fds)? {
+        kernel::Start::Running(kernel) => kernel,
+        kernel::Start::Unprotected(reason) => {
+            return socket.send(&SupervisorEvent::Unprotected { reason });
+        }
+    };
+    // From here on the kernel's end of both descriptors is only the kernel's: the host sees
+    // end-of-file when it ends.
+    socket.send(&SupervisorEvent::Started {
+        pid: kernel.pid().as_raw(),
+        protection: kernel.protection().clone(),
+    })?;
+
+    let mut ended = None;
+    while ended.is_none() {
+        let wakeup = wait_for(socket, host.as_ref(), Some(&signals))?;
+        if wakeup.host_gone {
+            return Ok(()); // dropping the kernel kills and collects it, then the directory goes
+        }
+        if wakeup.signal {
+            while let Ok(Some(_)) = signals.read_signal() {}
+            ended = reap(kernel.pid())?;
+        }
+    }
+    let Some(exit) = ended else { return Ok(()) };
+    let disk_full = run_dir.is_full();
+    kernel.ended();
+    socket.send(&SupervisorEvent::Ended { exit, disk_full })?;
+    // The host may want to look into the run directory; it closes the socket when it has.
+    while !wait_for(socket, host.as_ref(), None)?.host_gone {}
+    Ok(())
+}
+
+/// Collects what has ended; the kernel's end, if it is among it.
+fn reap(kernel: Pid) -> Result<Option<Exit>, Failure> {
+    let mut found = None;
+    while let Some((pid, _)) = wait::peek_any()? {
+        let (exit, _) = wait::collect(pid)?;
+        if pid == kernel {
+            found = Some(exit);
+        }
+    }
+    Ok(found)
+}
+
+struct Wakeup {
+    host_gone: bool,
+    signal: bool,
+}
+
+fn wait_for(
+    socket: &Socket,
+    host: Option<&OwnedFd>,
+    signals: Option<&SignalFd>,
+) -> Result<Wakeup, Failure> {
+    let mut fds = vec![PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+    fds.extend(host.map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)));
+    let watched = fds.len();
+    fds.extend(signals.map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)));
+    match poll(&mut fds, PollTimeout::NONE) {
+        Ok(_) | Err(Errno::EINTR) => {}
+        Err(errno) => return Err(Failure::new("poll", "the host's socket", errno as i32)),
+    }
+    let fired = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
+    // The host sends nothing after its first message: anything here is the end of it.
+    Ok(Wakeup {
+        host_gone: fds[..watched].iter().any(fired),
+        signal: fds[watched..].iter().any(fired),
+    })
+}
+
+/// Signals come as data, so that none ends this process before it has cleaned up.
+fn block_signals() -> Result<SignalFd, Failure> {
+    let failed = |errno| Failure::new("block", "signals", errno as i32);
+    let mut mask = SigSet::empty();
+    for signal in
+        [Signal::SIGCHLD, Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT]
+    {
+        mask.add(signal);
+    }
+    nix::sys::signal::sigprocmask(SigmaskHow::SIG_BLOCK, Some(&mask), None).map_err(failed)?;
+    let mut children = SigSet::empty();
+    children.add(Signal::SIGCHLD);
+    SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(failed)
+}
+
+/// A descriptor that becomes readable when the host process ends, whoever else holds its socket
+/// (a forked child of the user's, say). `None` on kernels before 5.3: then only the socket tells.
+fn watch(host_pid: i32) -> Result<Option<OwnedFd>, Failure> {
+    #[expect(unsafe_code, reason = "pidfd_open has no safe wrapper")]
+    // SAFETY: the call touches no memory; a new descriptor is owned by nobody else.
+    let fd = unsafe {
+        let fd = libc::syscall(libc::SYS_pidfd_open, host_pid, 0) as i32;
+        (fd >= 0).then(|| OwnedFd::from_raw_fd(fd))
+    };
+    let errno = Errno::last();
+    match fd {
+        // Only now is it certain whose pid it is: the parent's, as long as it is the parent.
+        Some(fd) if nix::unistd::getppid().as_raw() == host_pid => Ok(Some(fd)),
+        None if errno == Errno::ENOSYS => Ok(None),
+        _ => Err(Failure::new("watch", format!("host process {host_pid}"), Errno::ESRCH as i32)),
+    }
+}
+
+/// Moves a descriptor to a number above the ones that the kernel process uses.
+fn move_up(fd: OwnedFd) -> Result<OwnedFd, Failure> {
+    const ABOVE: i32 = 10;
+    if fd.as_raw_fd() >= ABOVE {
+        return Ok(fd);
+    }
+    let number = nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(ABOVE))
+        .map_err(|errno| Failure::new("duplicate", fd.as_raw_fd().to_string(), errno as i32))?;
+    #[expect(unsafe_code, reason = "fcntl returns a bare number")]
+    // SAFETY: F_DUPFD made this descriptor; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}

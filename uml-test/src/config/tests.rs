@@ -1,0 +1,128 @@
+use super::*;
+
+const NOTHING: Overrides = Overrides::NONE;
+
+/// A directory with these files, removed at the end of the test.
+struct Tree(PathBuf);
+
+impl Tree {
+    fn new(name: &str, files: &[(&str, &str)]) -> Self {
+        let dir =
+            std::env::temp_dir().join(format!("uml-test-config-{}-{name}", std::process::id()));
+        for (path, content) in files {
+            let path = dir.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+        Self(dir)
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn variables(pairs: &[(&str, &str)]) -> Variables {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), OsString::from(value))).collect()
+}
+
+#[test]
+fn later_places_win_and_lists_are_joined() {
+    let tree = Tree::new(
+        "layers",
+        &[
+            (
+                "Cargo.toml",
+                "[workspace]\n[workspace.metadata.uml-test]\nmem = '64M'\ntimeout = '1s'\ncmdline = 'a b'\nkernel = 'k/linux'\n",
+            ),
+            (
+                "member/Cargo.toml",
+                "[package]\nname = 'm'\n[package.metadata.uml-test]\ntimeout = '2s'\ncmdline = 'c'\nenv = { A = 'package', B = 'package' }\nrw-dirs = ['out']\n",
+            ),
+            ("member/out/.keep", ""),
+        ],
+    );
+    let overrides = Overrides {
+        timeout: parse_duration("3s"),
+        env: &[("B", "attribute")],
+        cmdline: Some("d"),
+        ..NOTHING
+    };
+    let manifest_dir = tree.0.join("member");
+    let config = resolve(&manifest_dir, &overrides, &Variables::new()).unwrap();
+    assert_eq!(config.mem, 64 << 20);
+    assert_eq!(config.timeout, Duration::from_secs(3));
+    assert_eq!(config.cmdline, ["a", "b", "c", "d"]);
+    assert_eq!(config.kernel, Some(tree.0.join("k/linux")));
+    assert_eq!(config.env["A"], "package");
+    assert_eq!(config.env["B"], "attribute");
+    assert_eq!(config.rw_dirs, [manifest_dir.join("out").canonicalize().unwrap()]);
+
+    let set =
+        variables(&[("UML_TEST_TIMEOUT", "4s"), ("UML_TEST_CMDLINE", "e"), ("UML_TEST_MEM", "")]);
+    let config = resolve(&manifest_dir, &overrides, &set).unwrap();
+    assert_eq!(config.timeout, Duration::from_secs(4));
+    assert_eq!(config.cmdline, ["a", "b", "c", "d", "e"]);
+    assert_eq!(config.mem, 64 << 20, "an empty variable counts as not set");
+}
+
+#[test]
+fn an_unknown_key_names_itself_its_place_and_the_known_ones() {
+    let tree = Tree::new(
+        "unknown",
+        &[("Cargo.toml", "[package]\nname = 'm'\n[package.metadata.uml-test]\ntimout = '2s'\n")],
+    );
+    let error = resolve(&tree.0, &NOTHING, &Variables::new()).unwrap_err().to_string();
+    for part in ["Cargo.toml", "[package.metadata.uml-test]", "`timout`", "`timeout`"] {
+        assert!(error.contains(part), "{part} is missing: {error}");
+    }
+}
+
+#[test]
+fn a_bad_value_says_what_was_expected_and_found() {
+    let tree = Tree::new(
+        "value",
+        &[(
+            "Cargo.toml",
+            "[package]\nname = 'm'\n[package.metadata.uml-test]\ntimeout = '2 weeks'\n",
+        )],
+    );
+    let error = resolve(&tree.0, &NOTHING, &Variables::new()).unwrap_err().to_string();
+    assert!(error.contains("] timeout: expected a whole number above zero"), "{error}");
+    assert!(error.ends_with("found `2 weeks`"), "{error}");
+
+    let empty = Tree::new("variables", &[("Cargo.toml", "[package]\nname = 'm'\n")]);
+    let with = |name, value| resolve(&empty.0, &NOTHING, &variables(&[(name, value)]));
+    let error = with("UML_TEST_SANDBOX", "on").unwrap_err().to_string();
+    assert_eq!(error, "UML_TEST_SANDBOX: expected auto, require or off, found `on`");
+    let error = with("UML_TEST_KERNAL", "/x").unwrap_err().to_string();
+    assert!(error.starts_with("unknown variable UML_TEST_KERNAL; known are "), "{error}");
+    assert!(error.contains("UML_TEST_KERNEL,"), "{error}");
+}
+
+#[test]
+fn a_missing_rw_dir_is_named() {
+    let tree = Tree::new("rw", &[("Cargo.toml", "[package]\nname = 'm'\n"), ("file", "")]);
+    for dir in ["absent", "file"] {
+        let leaked: &'static str = Box::leak(dir.to_owned().into_boxed_str());
+        let overrides = Overrides { rw_dirs: Box::leak(Box::new([leaked])), ..NOTHING };
+        let error = resolve(&tree.0, &overrides, &Variables::new()).unwrap_err().to_string();
+        assert!(error.contains(&format!("/{dir}: not a directory")), "{error}");
+    }
+}
+
+#[test]
+fn a_binary_away_from_its_sources_runs_on_defaults() {
+    let config = resolve(Path::new("/nonexistent/package"), &NOTHING, &Variables::new()).unwrap();
+    assert_eq!(config, Config::default());
+}
+
+#[test]
+fn every_setting_is_in_the_documented_table() {
+    let table = include_str!("../../docs/settings.md");
+    for variable in VARIABLES {
+        assert!(table.contains(&format!("`{variable}`")), "{variable} is not documented");
+    }
+}

@@ -1,0 +1,185 @@
+//! Typed errors of the public API.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use uml_test_protocol::Failure;
+
+use crate::outcome::{ChannelEnd, KernelExit, Phase};
+
+/// Why a guest could not be booted, or could not do what was asked of it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A setting is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// There is no kernel to boot.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// No directory can hold a guest's memory.
+    #[error(
+        "no directory is fit for a guest's memory of {} MiB: it must be writable, allow executable \
+         mappings and have that much room; looked at:\n{looked}\nname another one with UML_TEST_RUN_DIR, or \
+         lower UML_TEST_MEM", mem >> 20
+    )]
+    RunDirectory {
+        /// Guest memory in bytes.
+        mem: u64,
+        /// Every directory looked at and what is wrong with it.
+        looked: String,
+    },
+    /// The supervisor of the kernel process could not be started or does not answer.
+    #[error("start the supervisor of the kernel process: {operation}")]
+    Supervisor {
+        /// What failed.
+        operation: String,
+        /// The operating system's error.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The kernel process could not be started.
+    #[error("start the kernel process: {0}")]
+    Start(Failure),
+    /// The sandbox is required and the host cannot provide it.
+    #[error(
+        "UML_TEST_SANDBOX=require, but the guest cannot be kept from writing the host's files: {reason}"
+    )]
+    Unprotected {
+        /// What is missing.
+        reason: String,
+    },
+    /// The guest ended, or its channel broke, while something was asked of it.
+    #[error("the guest is gone while {phase}: {end}")]
+    Gone {
+        /// How far it had come.
+        phase: Phase,
+        /// What is known of its end.
+        end: GuestEnd,
+    },
+    /// The time limit passed.
+    #[error("the guest was still {phase} after {limit:?}")]
+    TimedOut {
+        /// What it was doing.
+        phase: Phase,
+        /// The limit.
+        limit: Duration,
+    },
+    /// The guest refused a request.
+    #[error("in the guest: {0}")]
+    Refused(Failure),
+    /// A request is too large to be sent.
+    #[error("send a request to the guest: {0}")]
+    Request(String),
+}
+
+/// What is known of a guest's end.
+#[derive(Clone, Debug)]
+pub struct GuestEnd {
+    /// How the control channel ended.
+    pub channel: ChannelEnd,
+    /// How the kernel process ended, if it ended by itself.
+    pub kernel: Option<KernelExit>,
+    /// Whether the host had no room for guest memory then.
+    pub disk_full: bool,
+    /// The kernel's panic message, quoted from the console.
+    pub panic_message: Option<String>,
+}
+
+impl std::fmt::Display for GuestEnd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.channel {
+            ChannelEnd::Closed => f.write_str("its control channel closed")?,
+            ChannelEnd::Corrupted(found) => write!(f, "its control channel carried {found}")?,
+            ChannelEnd::AgentFailed(message) => write!(f, "its agent failed: {message}")?,
+        }
+        if let Some(kernel) = &self.kernel {
+            write!(f, "; kernel process: {kernel}")?;
+        }
+        if let Some(message) = &self.panic_message {
+            write!(f, "; kernel panic: {message}")?;
+        }
+        if self.disk_full {
+            f.write_str("; the run directory's filesystem is full")?;
+        }
+        Ok(())
+    }
+}
+
+/// A setting that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A manifest could not be read.
+    #[error("read the manifest {}", path.display())]
+    Read {
+        /// The manifest.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A manifest has settings that are none, or of the wrong kind.
+    #[error("in {}: {message}", path.display())]
+    Manifest {
+        /// The manifest.
+        path: PathBuf,
+        /// What is wrong, where, and what would be right.
+        message: String,
+    },
+    /// A value does not fit its setting.
+    #[error("{place}: expected {expected}, found `{found}`")]
+    Value {
+        /// The variable, or the manifest and key.
+        place: String,
+        /// What would be right.
+        expected: &'static str,
+        /// What stands there.
+        found: String,
+    },
+    /// A variable that looks like a setting and is none.
+    #[error("unknown variable {name}; known are {known}")]
+    UnknownVariable {
+        /// Its name.
+        name: String,
+        /// All there are.
+        known: String,
+    },
+    /// A directory that the guest shall write does not exist, or is none.
+    #[error("rw_dir {}: not a directory on the host", path.display())]
+    RwDir {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Why there is no kernel to boot.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KernelError {
+    /// None of the places has one.
+    #[error(
+        "no User Mode Linux kernel found; looked at:\n{looked}\n`cargo uml setup` (from the \
+         cargo-uml package) builds one, or UML_TEST_KERNEL names one"
+    )]
+    NotFound {
+        /// Every place looked at.
+        looked: String,
+    },
+    /// The one that was named cannot be used.
+    #[error(
+        "{} (from {origin}) is no User Mode Linux kernel for this host: {reason}; `cargo uml \
+         setup` (from the cargo-uml package) builds one", path.display()
+    )]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// Where it was named.
+        origin: String,
+        /// What it is instead.
+        reason: String,
+    },
+}

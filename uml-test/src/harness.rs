@@ -1,0 +1,217 @@
+//! The two ways in: libtest calls [`run_under_libtest`], `uml_test::main!()` calls [`main`]. The
+//! only file that names libtest-mimic.
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use uml_test_protocol::Stream;
+
+use crate::case::{ShouldPanic, TestCase};
+use crate::config::{self, Config, LibtestSkips, MissingKernel};
+use crate::guest::{self, Guest, Place};
+use crate::outcome::{Infrastructure, Outcome, TestFailure};
+use crate::runner::{self, Run};
+use crate::{artifacts, registry, report};
+
+/// What libtest and libtest-mimic end with when a test failed.
+const TEST_FAILURE: u8 = 101;
+
+/// What a test function may return.
+#[diagnostic::on_unimplemented(
+    message = "`#[uml_test]` functions return `()` or `Result<(), E>` with `E: Debug`, not `{Self}`",
+    label = "this return type has no verdict"
+)]
+pub trait TestReturn {
+    /// Whether it is a failure, and its text.
+    fn into_result(self) -> Result<(), String>;
+    /// What a passed test returns.
+    fn passed() -> Self;
+}
+
+impl TestReturn for () {
+    fn into_result(self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn passed() -> Self {}
+}
+
+impl<E: std::fmt::Debug> TestReturn for Result<(), E> {
+    fn into_result(self) -> Result<(), String> {
+        self.map_err(|error| format!("{error:?}"))
+    }
+
+    fn passed() -> Self {
+        Ok(())
+    }
+}
+
+/// What a `#[test]` function that `#[uml_test]` made does: on the host it runs its case in a guest
+/// and shows the outcome in libtest's terms, in the guest it runs the body.
+pub fn run_under_libtest<R: TestReturn>(case: &'static TestCase) -> R {
+    let run = match guest::place() {
+        Place::Guest(guest) => match guest.run(case.body) {
+            Ok(()) => return R::passed(),
+            Err(payload) => std::panic::resume_unwind(payload),
+        },
+        Place::Refused(reason) => runner::not_run(reason),
+        Place::Host => {
+            let mut output =
+                if shows_output() { report::write_through } else { report::print_captured };
+            runner::run(case, &mut output)
+        }
+    };
+    show_in_libtest(case, run)
+}
+
+/// Shows an outcome in the only two ways libtest knows, returning and panicking. With
+/// `#[should_panic]` a panic is a pass, so everything but the test's own panic returns.
+fn show_in_libtest<R: TestReturn>(case: &TestCase, run: Run) -> R {
+    let expects_panic = case.should_panic != ShouldPanic::No;
+    let fail = |message: String| -> R {
+        report::print_failure(&report::text(&run.outcome, &run.evidence, false));
+        if expects_panic { R::passed() } else { unwind(message) }
+    };
+    match &run.outcome {
+        Outcome::Passed => match (&run.panic, expects_panic) {
+            (Some(message), true) => unwind(message.clone()),
+            _ => R::passed(),
+        },
+        Outcome::Skipped { reason } => match run.config.libtest_skips {
+            LibtestSkips::Default | LibtestSkips::Pass => {
+                report::announce(&format!("{} skipped: {reason}", case.name()));
+                R::passed()
+            }
+            LibtestSkips::Fail => fail(run.outcome.to_string()),
+        },
+        // libtest says itself what it expected.
+        Outcome::Failed(TestFailure::WrongPanic { message, .. }) => {
+            report::print_failure(&report::text(&run.outcome, &run.evidence, false));
+            unwind(message.clone())
+        }
+        Outcome::Infrastructure(Infrastructure::NotStarted { error })
+            if passes_without_kernel(&run.config) && !expects_panic =>
+        {
+            report::announce(&format!("{} not run: {error}", case.name()));
+            R::passed()
+        }
+        Outcome::Failed(_)
+        | Outcome::TimedOut { .. }
+        | Outcome::KernelPanicked { .. }
+        | Outcome::GuestEnded
+        | Outcome::OutOfMemory(_)
+        | Outcome::Infrastructure(_) => fail(run.outcome.to_string()),
+    }
+}
+
+/// Both settings, and that there is no kernel indeed.
+fn passes_without_kernel(config: &Config) -> bool {
+    config.missing_kernel == MissingKernel::Skip
+        && config.libtest_skips == LibtestSkips::Pass
+        && artifacts::kernel(config).is_err()
+}
+
+/// Panics without the hook's report: the message is the guest's, and was reported there.
+fn unwind(message: String) -> ! {
+    std::panic::resume_unwind(Box::new(message))
+}
+
+/// Whether the harness was told not to capture.
+fn shows_output() -> bool {
+    std::env::args().any(|argument| argument == "--nocapture" || argument == "--no-capture")
+        || config::variable("RUST_TEST_NOCAPTURE").is_some_and(|value| value != "0")
+}
+
+/// The custom runner's `main`.
+pub fn main() -> ExitCode {
+    match guest::place() {
+        Place::Guest(guest) => run_in_guest(guest),
+        Place::Refused(reason) => {
+            report::announce(&reason);
+            ExitCode::from(TEST_FAILURE)
+        }
+        Place::Host => run_on_host(),
+    }
+}
+
+/// Runs the one test that the agent asked for, without any harness around it.
+fn run_in_guest(guest: Guest) -> ExitCode {
+    let complain = |problem: &str| {
+        report::announce(problem);
+        ExitCode::from(TEST_FAILURE)
+    };
+    let cases = match registry::cases() {
+        Ok(cases) => cases,
+        Err(error) => return complain(&error.to_string()),
+    };
+    let wanted = std::env::args().nth(1).unwrap_or_default();
+    let Some((name, case)) = cases.into_iter().find(|(name, _)| *name == wanted) else {
+        return complain(&format!("this binary has no test named `{wanted}`"));
+    };
+    // In a thread of the test's name, as libtest has it.
+    let thread = std::thread::Builder::new().name(name).spawn(|| guest.run(case.body).is_ok());
+    match thread.map(std::thread::JoinHandle::join) {
+        Ok(Ok(true)) => ExitCode::SUCCESS,
+        Ok(Ok(false) | Err(_)) => ExitCode::from(TEST_FAILURE),
+        Err(error) => complain(&format!("start the test's thread: {error}")),
+    }
+}
+
+fn run_on_host() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let cases = match registry::cases() {
+        Ok(cases) => cases,
+        Err(error) => {
+            report::announce(&error.to_string());
+            return ExitCode::from(TEST_FAILURE);
+        }
+    };
+    let missing = cases.first().and_then(|(_, case)| missing_kernel(case));
+    if let Some(reason) = &missing
+        && !arguments.list
+    {
+        report::announce(&format!("tests are ignored: {reason}"));
+    }
+    let (capture, no_kernel) = (!shows_output(), missing.is_some());
+    let trials = cases
+        .into_iter()
+        .map(|(name, case)| {
+            let missing = missing.clone();
+            Trial::ignorable_test(name, move || match missing {
+                Some(reason) => Ok(Completion::ignored_with(reason)),
+                None => run_trial(case, capture),
+            })
+            .with_ignored_flag(case.ignored.is_some() || no_kernel)
+        })
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Why tests cannot run, where that is to be shown as ignored.
+fn missing_kernel(case: &TestCase) -> Option<String> {
+    let manifest_dir = config::manifest_dir(case.manifest_dir);
+    // A wrong setting fails each test with its own message.
+    let config = config::resolve(&manifest_dir, &case.overrides, &config::variables()).ok()?;
+    match config.missing_kernel {
+        MissingKernel::Fail => None,
+        MissingKernel::Skip => artifacts::kernel(&config).err().map(|error| error.to_string()),
+    }
+}
+
+fn run_trial(case: &'static TestCase, capture: bool) -> Result<Completion, Failed> {
+    let mut discard = |_: Stream, _: &[u8]| {};
+    let mut through = report::write_through;
+    let run = runner::run(case, if capture { &mut discard } else { &mut through });
+    match &run.outcome {
+        Outcome::Passed => Ok(Completion::Completed),
+        Outcome::Skipped { reason } => Ok(Completion::ignored_with(reason)),
+        Outcome::Failed(_)
+        | Outcome::TimedOut { .. }
+        | Outcome::KernelPanicked { .. }
+        | Outcome::GuestEnded
+        | Outcome::OutOfMemory(_)
+        | Outcome::Infrastructure(_) => {
+            Err(Failed::from(report::text(&run.outcome, &run.evidence, capture)))
+        }
+    }
+}

@@ -1,0 +1,476 @@
+//! What became of a test, and the pure function that decides it.
+//!
+//! Exit status and control channel decide. The console is quoted in reports and never judged: a
+//! test can write to it. Nothing here does I/O.
+
+use std::fmt;
+use std::time::Duration;
+
+use uml_test_protocol::completion::Completion;
+use uml_test_protocol::{Exit, Failure, OomKill};
+
+use crate::case::ShouldPanic;
+
+/// What became of a test. Only [`Outcome::Passed`] is success.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The body returned, or panicked as it was expected to.
+    Passed,
+    /// The test's process is at fault.
+    Failed(TestFailure),
+    /// The body called [`skip!`](crate::skip).
+    Skipped {
+        /// The reason it gave.
+        reason: String,
+    },
+    /// The body ran into its time limit.
+    TimedOut {
+        /// What the guest was doing.
+        phase: Phase,
+        /// The limit.
+        limit: Duration,
+    },
+    /// The guest's kernel panicked.
+    KernelPanicked {
+        /// Its message, quoted from the console; `None` where none was found there.
+        message: Option<String>,
+    },
+    /// The guest was powered off, halted or rebooted before there was a verdict.
+    GuestEnded,
+    /// The guest's out-of-memory killer ended the test's process.
+    OutOfMemory(OomKill),
+    /// Nothing can be said about the test: the machinery around it failed.
+    Infrastructure(Infrastructure),
+}
+
+/// How a test's own process went wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TestFailure {
+    /// The body panicked.
+    Panicked(String),
+    /// The body returned `Err`; its `Debug` text.
+    Errored(String),
+    /// `#[should_panic]`, and it did not.
+    DidNotPanic,
+    /// `#[should_panic(expected = "…")]`, and the message lacks the text.
+    WrongPanic {
+        /// The text that was to be in it.
+        expected: String,
+        /// The message.
+        message: String,
+    },
+    /// The process ended while the body was running.
+    EndedEarly(Exit),
+    /// The body completed, and the process failed after it.
+    FailedLater(Exit),
+}
+
+/// How the machinery failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Infrastructure {
+    /// No guest could be started: no kernel, bad configuration, no room, no sandbox.
+    NotStarted {
+        /// The error, with its remedy.
+        error: String,
+    },
+    /// The kernel process ended before its agent spoke.
+    BootFailed(KernelExit),
+    /// The guest was not up within its time limit.
+    BootTimedOut {
+        /// What it was doing.
+        phase: Phase,
+        /// The limit.
+        limit: Duration,
+    },
+    /// The agent could not set the guest up.
+    SetupFailed(Failure),
+    /// The agent could not start the test's process.
+    SpawnFailed(Failure),
+    /// The test's process ended without entering the body.
+    BodyNotEntered(Exit),
+    /// The control channel carried something else than the protocol.
+    ChannelCorrupted {
+        /// What was found.
+        found: String,
+    },
+    /// The agent died of a defect of its own.
+    AgentFailed {
+        /// Its message.
+        message: String,
+    },
+    /// The kernel process ended in a way that is neither a power-off nor a panic.
+    KernelDied(KernelExit),
+    /// The host had no room left for the guest's memory.
+    HostOutOfSpace,
+}
+
+/// How far a guest had come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// The kernel boots; its agent has not spoken yet.
+    Booting,
+    /// The agent makes the guest's mounts and devices.
+    SettingUp,
+    /// The test's process runs.
+    Running,
+    /// The verdict is in; the guest powers off.
+    Stopping,
+}
+
+/// How a kernel process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelExit {
+    /// Its exit code or signal; `None` where even that is unknown.
+    pub exit: Option<Exit>,
+}
+
+/// How the control channel ended, where it ended before it should.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChannelEnd {
+    /// The guest's end was closed, as it is when the kernel process ends.
+    Closed,
+    /// Bytes that are no frame, or a message out of place.
+    Corrupted(String),
+    /// The agent said that it is dying.
+    AgentFailed(String),
+}
+
+/// How the test's process ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessEnd {
+    /// Exit code or signal.
+    pub exit: Exit,
+    /// What its completion page said.
+    pub completion: Completion,
+    /// Whether the out-of-memory killer ended it.
+    pub oom: Option<OomKill>,
+}
+
+/// Everything that is known when a guest has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Why no guest was started.
+    pub not_started: Option<String>,
+    /// How far it had come.
+    pub phase: Phase,
+    /// The time limit of that phase, if it passed.
+    pub passed_limit: Option<Duration>,
+    /// How the control channel ended.
+    pub channel: Option<ChannelEnd>,
+    /// What the agent refused: setting up, or starting the process.
+    pub refused: Option<Failure>,
+    /// How the test's process ended.
+    pub process: Option<ProcessEnd>,
+    /// How the kernel process ended by itself.
+    pub kernel: Option<KernelExit>,
+    /// Whether the host had no room for guest memory then.
+    pub disk_full: bool,
+    /// The kernel's panic message, for quoting.
+    pub panic_message: Option<String>,
+}
+
+impl Facts {
+    /// Nothing is known yet.
+    pub fn new() -> Self {
+        Self {
+            not_started: None,
+            phase: Phase::Booting,
+            passed_limit: None,
+            channel: None,
+            refused: None,
+            process: None,
+            kernel: None,
+            disk_full: false,
+            panic_message: None,
+        }
+    }
+}
+
+impl Default for Facts {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A kernel's panic ends its process by this signal.
+const PANIC_SIGNAL: i32 = 6; // SIGABRT
+
+/// Decides what became of a test.
+///
+/// Without a report of the process's end nothing is a pass, whatever else is known.
+pub fn judge(facts: &Facts, expected: ShouldPanic) -> Outcome {
+    use Infrastructure as I;
+    if let Some(error) = &facts.not_started {
+        return Outcome::Infrastructure(I::NotStarted { error: error.clone() });
+    }
+    if let Some(process) = &facts.process {
+        // A panic while powering off is a finding of the test too, and hides no other.
+        return match judge_process(process, expected) {
+            Outcome::Passed if panicked(facts) => {
+                Outcome::KernelPanicked { message: facts.panic_message.clone() }
+            }
+            outcome => outcome,
+        };
+    }
+    if let Some(failure) = &facts.refused {
+        return Outcome::Infrastructure(match facts.phase {
+            Phase::Booting | Phase::SettingUp => I::SetupFailed(failure.clone()),
+            Phase::Running | Phase::Stopping => I::SpawnFailed(failure.clone()),
+        });
+    }
+    match &facts.channel {
+        Some(ChannelEnd::AgentFailed(message)) => {
+            return Outcome::Infrastructure(I::AgentFailed { message: message.clone() });
+        }
+        Some(ChannelEnd::Corrupted(found)) => {
+            return Outcome::Infrastructure(I::ChannelCorrupted { found: found.clone() });
+        }
+        Some(ChannelEnd::Closed) | None => {}
+    }
+    if let Some(limit) = facts.passed_limit {
+        return match facts.phase {
+            Phase::Booting | Phase::SettingUp => {
+                Outcome::Infrastructure(I::BootTimedOut { phase: facts.phase, limit })
+            }
+            Phase::Running | Phase::Stopping => Outcome::TimedOut { phase: facts.phase, limit },
+        };
+    }
+    let kernel = facts.kernel.unwrap_or(KernelExit { exit: None });
+    if facts.disk_full && kernel.exit != Some(Exit::Code(0)) {
+        return Outcome::Infrastructure(I::HostOutOfSpace);
+    }
+    match facts.phase {
+        Phase::Booting | Phase::SettingUp => Outcome::Infrastructure(I::BootFailed(kernel)),
+        Phase::Running | Phase::Stopping => match kernel.exit {
+            Some(Exit::Signal(PANIC_SIGNAL)) => {
+                Outcome::KernelPanicked { message: facts.panic_message.clone() }
+            }
+            Some(Exit::Code(0)) => Outcome::GuestEnded,
+            Some(Exit::Code(_) | Exit::Signal(_)) | None => {
+                Outcome::Infrastructure(I::KernelDied(kernel))
+            }
+        },
+    }
+}
+
+fn panicked(facts: &Facts) -> bool {
+    facts.kernel.is_some_and(|kernel| kernel.exit == Some(Exit::Signal(PANIC_SIGNAL)))
+}
+
+fn judge_process(process: &ProcessEnd, expected: ShouldPanic) -> Outcome {
+    let exit = process.exit;
+    if let Some(kill) = &process.oom {
+        return Outcome::OutOfMemory(kill.clone());
+    }
+    // The harness in the guest has its own opinion, and ends with 101 when a test failed.
+    let orderly = matches!(exit, Exit::Code(0 | 101));
+    let failed = |failure| Outcome::Failed(failure);
+    match (&process.completion, expected) {
+        (Completion::NotStarted, _) => {
+            Outcome::Infrastructure(Infrastructure::BodyNotEntered(exit))
+        }
+        (Completion::Entered, _) => failed(TestFailure::EndedEarly(exit)),
+        (Completion::Errored(message), _) => failed(TestFailure::Errored(message.clone())),
+        (Completion::Panicked(message), ShouldPanic::No) => {
+            failed(TestFailure::Panicked(message.clone()))
+        }
+        (Completion::Panicked(message), ShouldPanic::Containing(text))
+            if !message.contains(text) =>
+        {
+            let (expected, message) = (text.to_owned(), message.clone());
+            failed(TestFailure::WrongPanic { expected, message })
+        }
+        (Completion::Returned, ShouldPanic::Any | ShouldPanic::Containing(_)) => {
+            failed(TestFailure::DidNotPanic)
+        }
+        (Completion::Returned, ShouldPanic::No) if exit != Exit::Code(0) => {
+            failed(TestFailure::FailedLater(exit))
+        }
+        (Completion::Panicked(_) | Completion::Skipped(_), _) if !orderly => {
+            failed(TestFailure::FailedLater(exit))
+        }
+        (Completion::Skipped(reason), _) => Outcome::Skipped { reason: reason.clone() },
+        (Completion::Returned, ShouldPanic::No)
+        | (Completion::Panicked(_), ShouldPanic::Any | ShouldPanic::Containing(_)) => {
+            Outcome::Passed
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Passed => f.write_str("passed"),
+            Self::Failed(failure) => failure.fmt(f),
+            Self::Skipped { reason } => write!(f, "skipped: {reason}"),
+            Self::TimedOut { phase, limit } => {
+                write!(f, "timed out: still {phase} after {limit:?}")
+            }
+            Self::KernelPanicked { message: Some(message) } => {
+                write!(f, "the guest's kernel panicked: {message}")
+            }
+            Self::KernelPanicked { message: None } => {
+                f.write_str("the guest's kernel panicked, without a message on its console")
+            }
+            Self::GuestEnded => f.write_str(
+                "the guest ended before the test did: something powered off, halted or rebooted it",
+            ),
+            Self::OutOfMemory(kill) => write!(
+                f,
+                "out of memory: the guest's kernel killed the test's process {} (`{}`); give it \
+                 more with `mem = \"…\"`",
+                kill.pid, kill.name
+            ),
+            Self::Infrastructure(failure) => write!(f, "infrastructure failure: {failure}"),
+        }
+    }
+}
+
+impl fmt::Display for TestFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Panicked(message) => write!(f, "panicked: {message}"),
+            Self::Errored(error) => write!(f, "returned an error: {error}"),
+            Self::DidNotPanic => f.write_str("did not panic as expected"),
+            Self::WrongPanic { expected, message } => write!(
+                f,
+                "panicked with another message than expected\n expected to contain: {expected}\n \
+                 message: {message}"
+            ),
+            Self::EndedEarly(exit) => {
+                write!(f, "the test's process ended before the test completed: {}", Ended(*exit))
+            }
+            Self::FailedLater(exit) => {
+                write!(f, "the test completed, and then its process failed: {}", Ended(*exit))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Infrastructure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotStarted { error } => f.write_str(error),
+            Self::BootFailed(kernel) => write!(
+                f,
+                "the kernel ended before the guest was up ({kernel}); if it is no User Mode Linux \
+                 kernel that this host can run, `cargo uml setup` provides one"
+            ),
+            Self::BootTimedOut { phase, limit } => write!(
+                f,
+                "the guest was still {phase} after {limit:?}; raise UML_TEST_BOOT_TIMEOUT if the \
+                 host is that slow, or provide another kernel with `cargo uml setup`"
+            ),
+            Self::SetupFailed(failure) => {
+                write!(f, "the agent could not set the guest up: {failure}")?;
+                match failure.errno {
+                    // ENODEV from mount(2): no such filesystem.
+                    19 => f.write_str(
+                        "; the kernel was built without that filesystem, `cargo uml setup` \
+                         provides one that has it",
+                    ),
+                    _ => Ok(()),
+                }
+            }
+            Self::SpawnFailed(failure) => {
+                write!(f, "the agent could not start the test's process: {failure}")
+            }
+            Self::BodyNotEntered(exit) => write!(
+                f,
+                "the test's process ended without entering the test: {}; what it said is below",
+                Ended(*exit)
+            ),
+            Self::ChannelCorrupted { found } => write!(
+                f,
+                "the control channel (the guest's first serial line) carried something else than \
+                 the agent's messages: {found}"
+            ),
+            Self::AgentFailed { message } => {
+                write!(f, "the guest agent failed, which is a defect of uml-test: {message}")
+            }
+            Self::KernelDied(kernel) => {
+                write!(f, "the kernel process ended, neither by power-off nor by panic: {kernel}")
+            }
+            Self::HostOutOfSpace => f.write_str(
+                "the filesystem of the run directory has no room left for the guest's memory; free \
+                 some, or name a larger one with UML_TEST_RUN_DIR",
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Booting => "booting",
+            Self::SettingUp => "setting up",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+        })
+    }
+}
+
+impl fmt::Display for KernelExit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.exit {
+            Some(exit) => Ended(exit).fmt(f),
+            None => f.write_str("its exit status is unknown"),
+        }
+    }
+}
+
+/// Words for an exit status.
+struct Ended(Exit);
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Exit::Code(code) => write!(f, "exit code {code}"),
+            Exit::Signal(signal) => match signal_name(signal) {
+                Some(name) => write!(f, "killed by signal {signal} ({name})"),
+                None => write!(f, "killed by signal {signal}"),
+            },
+        }
+    }
+}
+
+/// Names of the signals that end processes, by their numbers on x86-64 (`signal(7)`).
+fn signal_name(signal: i32) -> Option<&'static str> {
+    const NAMES: [&str; 31] = [
+        "SIGHUP",
+        "SIGINT",
+        "SIGQUIT",
+        "SIGILL",
+        "SIGTRAP",
+        "SIGABRT",
+        "SIGBUS",
+        "SIGFPE",
+        "SIGKILL",
+        "SIGUSR1",
+        "SIGSEGV",
+        "SIGUSR2",
+        "SIGPIPE",
+        "SIGALRM",
+        "SIGTERM",
+        "SIGSTKFLT",
+        "SIGCHLD",
+        "SIGCONT",
+        "SIGSTOP",
+        "SIGTSTP",
+        "SIGTTIN",
+        "SIGTTOU",
+        "SIGURG",
+        "SIGXCPU",
+        "SIGXFSZ",
+        "SIGVTALRM",
+        "SIGPROF",
+        "SIGWINCH",
+        "SIGIO",
+        "SIGPWR",
+        "SIGSYS",
+    ];
+    NAMES.get(usize::try_from(signal).ok()?.checked_sub(1)?).copied()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,265 @@
+//! What people get to read: failure texts, kept run directories, warnings. Of the library's files
+//! this one and `harness` print.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+use std::time::SystemTime;
+
+use uml_test_protocol::Stream;
+use uml_test_protocol::supervision::Protection;
+
+use crate::artifacts::cache_dir;
+use crate::case::TestCase;
+use crate::config::Sandbox;
+use crate::outcome::Outcome;
+use crate::vm::paths::target_dir;
+
+/// How many of the console's last lines a failure's text shows.
+const CONSOLE_LINES: usize = 30;
+
+/// What is left of a guest besides the facts.
+#[derive(Debug, Default)]
+pub(crate) struct Evidence {
+    pub(crate) kernel_release: Option<String>,
+    /// The body's output, in the order of its arrival.
+    pub(crate) output: Vec<(Stream, Vec<u8>)>,
+    /// What the test's process wrote outside the body.
+    pub(crate) harness: Vec<u8>,
+    /// The console's end, as text.
+    pub(crate) console: String,
+    /// The console's whole log, as far as it was kept.
+    pub(crate) console_log: Option<Vec<u8>>,
+    pub(crate) notes: Vec<String>,
+    /// Where all of it is kept.
+    pub(crate) kept: Option<PathBuf>,
+}
+
+/// A failure's text: the reason first, then the evidence.
+pub(crate) fn text(outcome: &Outcome, evidence: &Evidence, with_output: bool) -> String {
+    let mut text = format!("{outcome}\n");
+    for note in &evidence.notes {
+        let _ = writeln!(text, "note: {note}");
+    }
+    if with_output && !evidence.output.is_empty() {
+        text.push_str("\n---- output of the test ----\n");
+        for (_, data) in &evidence.output {
+            text.push_str(&escaped(data));
+        }
+        end_line(&mut text);
+    }
+    // Outside the body a process has something to say only if it did not come to it.
+    let not_entered = matches!(
+        outcome,
+        Outcome::Infrastructure(crate::outcome::Infrastructure::BodyNotEntered(_))
+    );
+    if not_entered && !evidence.harness.is_empty() {
+        text.push_str("\n---- output of the test's process ----\n");
+        text.push_str(&escaped(&evidence.harness));
+        end_line(&mut text);
+    }
+    let lines: Vec<&str> = evidence.console.lines().collect();
+    if !lines.is_empty() {
+        text.push_str("\n---- last lines of the guest's console ----\n");
+        for line in &lines[lines.len().saturating_sub(CONSOLE_LINES)..] {
+            let _ = writeln!(text, "{line}");
+        }
+    }
+    if let Some(kept) = &evidence.kept {
+        let _ = writeln!(text, "\nrun directory: {}", kept.display());
+    }
+    if let Some(release) = &evidence.kernel_release {
+        let _ = writeln!(text, "guest kernel: {release}");
+    }
+    text
+}
+
+/// An error with all its causes.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _ = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// Bytes as text that loses nothing: what is no UTF-8 comes as `\xNN`.
+fn escaped(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+    }
+    text
+}
+
+fn end_line(text: &mut String) {
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+}
+
+/// Passes a body's output on so that libtest captures it as it would the test's own.
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "libtest captures these macros only")]
+pub(crate) fn print_captured(stream: Stream, data: &[u8]) {
+    match stream {
+        Stream::Stderr => eprint!("{}", escaped(data)),
+        Stream::Stdout | Stream::Harness => print!("{}", escaped(data)),
+    }
+}
+
+/// Passes a body's output on as the bytes it is.
+pub(crate) fn write_through(stream: Stream, data: &[u8]) {
+    // A closed standard stream is the caller's wish.
+    let _ = match stream {
+        Stream::Stderr => std::io::stderr().write_all(data),
+        Stream::Stdout | Stream::Harness => {
+            let mut stdout = std::io::stdout().lock();
+            stdout.write_all(data).and_then(|()| stdout.flush())
+        }
+    };
+}
+
+/// Prints a failure's text so that libtest captures it.
+#[expect(clippy::print_stderr, reason = "libtest captures this macro only")]
+pub(crate) fn print_failure(text: &str) {
+    eprintln!("{text}");
+}
+
+/// Says something past any capture: what must be seen also when the test passes.
+pub(crate) fn announce(text: &str) {
+    // One write, so that lines of several tests do not mix.
+    let _ = std::io::stderr().write_all(format!("uml-test: {text}\n").as_bytes());
+}
+
+/// Says once that the host's files are not protected.
+pub(crate) fn warn_unprotected(protection: &Protection, wanted: Sandbox) {
+    static ONCE: Once = Once::new();
+    if wanted == Sandbox::Auto && protection.landlock_abi == 0 {
+        ONCE.call_once(|| {
+            announce(
+                "the host's kernel has no Landlock (or has it switched off): hostfs is mounted \
+                 read-only in guests, but root there could mount it writable and reach what this \
+                 user can write; UML_TEST_SANDBOX=require makes this an error",
+            );
+        });
+    }
+}
+
+/// Keeps the evidence of a run in a directory of its own, the newest `limit` of them.
+pub(crate) fn keep(case: &TestCase, outcome: &Outcome, evidence: &mut Evidence, limit: usize) {
+    let Some(base) = kept_runs_dir().filter(|_| limit > 0) else { return };
+    let name = format!("{}-{}", file_name(&case.name()), unique());
+    let dir = base.join(name);
+    match write_run(&dir, outcome, evidence) {
+        Ok(()) => {
+            evidence.kept = Some(dir);
+            prune(&base, limit);
+        }
+        Err(error) => {
+            let _ = fs::remove_dir_all(&dir);
+            evidence.notes.push(format!(
+                "the run directory could not be kept in {}: {error}",
+                base.display()
+            ));
+        }
+    }
+}
+
+fn write_run(dir: &Path, outcome: &Outcome, evidence: &Evidence) -> std::io::Result<()> {
+    fs::create_dir_all(dir)?;
+    let stream = |wanted: Stream| {
+        evidence.output.iter().filter(move |(stream, _)| *stream == wanted).map(|(_, data)| data)
+    };
+    for (name, wanted) in [("stdout", Stream::Stdout), ("stderr", Stream::Stderr)] {
+        let mut file = fs::File::create(dir.join(name))?;
+        for data in stream(wanted) {
+            file.write_all(data)?;
+        }
+    }
+    fs::write(dir.join("harness"), &evidence.harness)?;
+    let console = evidence.console_log.as_deref().unwrap_or(evidence.console.as_bytes());
+    fs::write(dir.join("console.log"), console)?;
+    fs::write(dir.join("outcome.txt"), text(outcome, evidence, false))
+}
+
+/// Beside what cargo builds, so that it goes with `cargo clean`; for an executable that lies
+/// elsewhere, in the cache directory.
+fn kept_runs_dir() -> Option<PathBuf> {
+    let executable = std::env::current_exe().ok()?;
+    match target_dir(&executable) {
+        Some(target) => Some(target.join("uml-test")),
+        None => Some(cache_dir()?.join("runs")),
+    }
+}
+
+/// Removes the oldest run directories beyond `limit`.
+fn prune(base: &Path, limit: usize) {
+    let Ok(entries) = fs::read_dir(base) else { return };
+    let mut runs: Vec<_> = entries
+        .flatten()
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    runs.sort();
+    for (_, path) in &runs[..runs.len().saturating_sub(limit)] {
+        // Another process may be doing the same.
+        let _ = fs::remove_dir_all(path);
+    }
+}
+
+fn file_name(test: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' };
+    test.replace("::", "-").chars().map(plain).take(100).collect()
+}
+
+fn unique() -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    format!("{}-{:09}-{}", now.as_secs(), now.subsec_nanos(), std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::TestFailure;
+
+    #[test]
+    fn the_reason_comes_first_and_the_evidence_after_it() {
+        let evidence = Evidence {
+            kernel_release: Some("7.2.0".into()),
+            output: vec![(Stream::Stdout, b"one\xff".to_vec()), (Stream::Stderr, b"two".to_vec())],
+            console: (0..100).map(|line| format!("line {line}\n")).collect(),
+            kept: Some("/target/uml-test/x".into()),
+            ..Evidence::default()
+        };
+        let text = text(&Outcome::Failed(TestFailure::Panicked("boom".into())), &evidence, true);
+        let expected = "panicked: boom\n\n---- output of the test ----\none\\xfftwo\n\n\
+                        ---- last lines of the guest's console ----\nline 70\n";
+        assert!(text.starts_with(expected), "{text}");
+        assert!(
+            text.ends_with("line 99\n\nrun directory: /target/uml-test/x\nguest kernel: 7.2.0\n")
+        );
+    }
+
+    #[test]
+    fn only_the_newest_runs_are_kept() {
+        let base = std::env::temp_dir().join(format!("uml-test-prune-{}", std::process::id()));
+        for age in 0..5u64 {
+            let dir = base.join(format!("run{age}"));
+            fs::create_dir_all(&dir).unwrap();
+            let then = SystemTime::now() - std::time::Duration::from_secs(age * 60);
+            fs::File::open(&dir).unwrap().set_modified(then).unwrap();
+        }
+        prune(&base, 2);
+        let mut left: Vec<_> =
+            fs::read_dir(&base).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        let _ = fs::remove_dir_all(&base);
+        assert_eq!(left, ["run0", "run1"]);
+    }
+}

@@ -1,0 +1,195 @@
+//! One case, one guest, and the facts about it. The only place where guests and tests meet.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use std::os::unix::ffi::OsStrExt;
+use uml_test_protocol::completion::Completion;
+use uml_test_protocol::{Bytes, Spawn, SpawnInput, Stream};
+
+use crate::case::TestCase;
+use crate::config::{self, Config};
+use crate::outcome::{ChannelEnd, Facts, Infrastructure, Outcome, Phase, ProcessEnd, judge};
+use crate::report::{self, Evidence};
+use crate::vm::session::{Interrupted, ProcessEvent};
+use crate::vm::{self, Starting, Vm, console};
+
+/// A test that has been run.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) outcome: Outcome,
+    /// The message that the body panicked with, expected or not.
+    pub(crate) panic: Option<String>,
+    pub(crate) config: Config,
+    pub(crate) evidence: Evidence,
+}
+
+/// Takes the body's output as it comes.
+pub(crate) type Output<'o> = &'o mut dyn FnMut(Stream, &[u8]);
+
+/// How long a kernel process may take to end once its channel has closed.
+const KERNEL_END: Duration = Duration::from_secs(1);
+
+/// Runs a case in a guest of its own. All that was started for it has ended on return.
+pub(crate) fn run(case: &TestCase, output: Output<'_>) -> Run {
+    let mut run = Running {
+        facts: Facts::new(),
+        evidence: Evidence::default(),
+        config: Config::default(),
+        output,
+    };
+    run.attempt(case);
+    let Running { facts, mut evidence, config, .. } = run;
+    let outcome = judge(&facts, case.should_panic);
+    let panic = match facts.process {
+        Some(ProcessEnd { completion: Completion::Panicked(message), .. }) => Some(message),
+        _ => None,
+    };
+    if !matches!(outcome, Outcome::Passed | Outcome::Skipped { .. }) {
+        report::keep(case, &outcome, &mut evidence, config.keep_runs);
+    }
+    Run { outcome, panic, config, evidence }
+}
+
+/// A run that could not begin.
+pub(crate) fn not_run(error: String) -> Run {
+    Run {
+        outcome: Outcome::Infrastructure(Infrastructure::NotStarted { error }),
+        panic: None,
+        config: Config::default(),
+        evidence: Evidence::default(),
+    }
+}
+
+struct Running<'o> {
+    facts: Facts,
+    evidence: Evidence,
+    config: Config,
+    output: Output<'o>,
+}
+
+impl Running<'_> {
+    fn attempt(&mut self, case: &TestCase) {
+        let manifest_dir = config::manifest_dir(case.manifest_dir);
+        match config::resolve(&manifest_dir, &case.overrides, &config::variables()) {
+            Ok(config) => self.config = config,
+            Err(error) => return self.facts.not_started = Some(report::chain(&error)),
+        }
+        let mut starting = match Starting::start(&self.config, &manifest_dir, None) {
+            Ok(starting) => starting,
+            Err(error) => return self.facts.not_started = Some(report::chain(&error)),
+        };
+        let vm = match starting.set_up() {
+            Ok(release) => {
+                self.evidence.kernel_release = Some(release.clone());
+                starting.into_vm(release)
+            }
+            Err((interrupted, phase)) => {
+                self.facts.phase = phase;
+                self.interrupted(interrupted, starting.vm(), self.config.boot_timeout);
+                return self.gather(starting.vm());
+            }
+        };
+        report::warn_unprotected(&vm.protection(), self.config.sandbox);
+        self.facts.phase = Phase::Running;
+        match self.run_body(case, &vm) {
+            Ok(()) => self.stop(&vm),
+            Err(interrupted) => self.interrupted(interrupted, &vm, self.config.timeout),
+        }
+        self.gather(&vm);
+    }
+
+    fn run_body(&mut self, case: &TestCase, vm: &Vm) -> Result<(), Interrupted> {
+        let deadline = Instant::now() + self.config.timeout;
+        let (_, events) = vm.session().spawn(test_process(case, &self.config)?)?;
+        loop {
+            match vm::next_event(&events, vm, deadline)? {
+                ProcessEvent::Started { .. } | ProcessEvent::StdinReady { .. } => {}
+                ProcessEvent::Failed(failure) => return Err(Interrupted::Refused(failure)),
+                ProcessEvent::Output { stream, data } => {
+                    if stream == Stream::Harness {
+                        self.evidence.harness.extend_from_slice(&data);
+                    } else {
+                        (self.output)(stream, &data);
+                        self.evidence.output.push((stream, data));
+                    }
+                }
+                ProcessEvent::Exited { exit, completion, oom, .. } => {
+                    let completion = completion.unwrap_or(Completion::NotStarted);
+                    self.facts.process = Some(ProcessEnd { exit, completion, oom });
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// The verdict's facts are in; what happens while the guest powers off may add to them.
+    fn stop(&mut self, vm: &Vm) {
+        self.facts.phase = Phase::Stopping;
+        match vm.stop() {
+            Ok(_) => {}
+            Err(Interrupted::Channel(_)) => self.note_kernel_end(vm),
+            Err(Interrupted::Refused(failure)) => {
+                self.evidence.notes.push(format!("while shutting down: {failure}"));
+            }
+            Err(Interrupted::Deadline) => self.evidence.notes.push(
+                "the guest did not answer the request to shut down, and was killed".to_owned(),
+            ),
+        }
+    }
+
+    fn interrupted(&mut self, interrupted: Interrupted, vm: &Vm, limit: Duration) {
+        match interrupted {
+            Interrupted::Deadline => self.facts.passed_limit = Some(limit),
+            Interrupted::Refused(failure) => self.facts.refused = Some(failure),
+            Interrupted::Channel(end) => {
+                if end == ChannelEnd::Closed {
+                    self.note_kernel_end(vm);
+                }
+                self.facts.channel = Some(end);
+            }
+        }
+    }
+
+    fn note_kernel_end(&mut self, vm: &Vm) {
+        if let Some(ended) = vm.wait_ended(KERNEL_END) {
+            self.facts.kernel = Some(ended.exit);
+            self.facts.disk_full = ended.disk_full;
+        }
+    }
+
+    /// Takes what the guest's end would take away.
+    fn gather(&mut self, vm: &Vm) {
+        self.evidence.console = vm.console();
+        self.evidence.console_log = std::fs::read(console::log_path(vm.run_dir())).ok();
+        self.facts.panic_message = console::panic_message(&self.evidence.console);
+    }
+}
+
+/// The process that runs the case: this very program, told to run this one test.
+fn test_process(case: &TestCase, config: &Config) -> Result<Spawn, Interrupted> {
+    let executable = std::env::current_exe().map_err(|error| {
+        let errno = error.raw_os_error().unwrap_or(0);
+        Interrupted::Refused(uml_test_protocol::Failure::new("find", "this executable", errno))
+    })?;
+    let name = case.name();
+    // --include-ignored: without it, an ignored test that was asked for would run nothing and
+    // succeed. One thread: nothing else writes while the body's streams are in place.
+    let arguments = [&*name, "--exact", "--nocapture", "--include-ignored", "--test-threads=1"];
+    let program = Bytes::from(executable.as_os_str().as_bytes());
+    let mut env: std::collections::BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+    env.extend(config.env.iter().map(|(name, value)| (name.into(), value.into())));
+    let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+    Ok(Spawn {
+        id: 0, // given by the session
+        argv: std::iter::once(program.clone())
+            .chain(arguments.iter().map(|argument| Bytes::from(argument.as_bytes())))
+            .collect(),
+        program,
+        env: env.iter().map(|(name, value)| vm::variable(name, value)).collect(),
+        cwd: Bytes::from(cwd.as_os_str().as_bytes()),
+        stdin: SpawnInput::Empty,
+        completion: Some(vm::random()),
+    })
+}

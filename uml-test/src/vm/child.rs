@@ -1,0 +1,144 @@
+//! A program that runs in a guest.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitStatus, Output};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Instant;
+
+use uml_test_protocol::frame::CHUNK;
+use uml_test_protocol::{Bytes, Exit, Request, Spawn, Stream};
+
+use super::Vm;
+use super::session::{Interrupted, ProcessEvent};
+use crate::error::Error;
+use crate::outcome::{ChannelEnd, Phase};
+
+/// A running program in a guest. Dropping the value leaves it running; the guest's end ends it.
+#[derive(Debug)]
+pub struct Child<'vm> {
+    vm: &'vm Vm,
+    id: u32,
+    pid: i32,
+    events: Receiver<ProcessEvent>,
+    stdin: Vec<u8>,
+    sent: usize,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+    status: Option<ExitStatus>,
+}
+
+impl<'vm> Child<'vm> {
+    pub(super) fn start(vm: &'vm Vm, spawn: Spawn, stdin: Option<Vec<u8>>) -> Result<Self, Error> {
+        let gone = |interrupted| vm.explain(interrupted, Phase::Running);
+        let (id, events) = vm.session().spawn(spawn).map_err(gone)?;
+        let mut child = Self {
+            vm,
+            id,
+            pid: 0,
+            events,
+            stdin: stdin.unwrap_or_default(),
+            sent: 0,
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+            status: None,
+        };
+        while child.pid == 0 && child.status.is_none() {
+            child.step()?;
+        }
+        Ok(child)
+    }
+
+    /// Its pid in the guest.
+    pub fn id(&self) -> i32 {
+        self.pid
+    }
+
+    /// Kills it with SIGKILL. One that has ended is no error.
+    ///
+    /// # Errors
+    /// [`Error::Gone`] where the guest is.
+    pub fn kill(&mut self) -> Result<(), Error> {
+        self.signal(9)
+    }
+
+    /// Sends it a signal by its number. One that has ended is no error.
+    ///
+    /// # Errors
+    /// [`Error::Gone`] where the guest is.
+    pub fn signal(&mut self, signal: i32) -> Result<(), Error> {
+        self.request(&Request::Signal { id: self.id, signal })
+    }
+
+    /// Waits for its end; its output is thrown away.
+    ///
+    /// # Errors
+    /// [`Error::Gone`] where the guest ended first, [`Error::TimedOut`] where the guest's time
+    /// limit passed.
+    pub fn wait(&mut self) -> Result<ExitStatus, Error> {
+        loop {
+            if let Some(status) = self.status {
+                return Ok(status);
+            }
+            self.step()?;
+        }
+    }
+
+    /// Waits for its end, and returns everything it wrote.
+    ///
+    /// What its own children write after its end is not waited for.
+    ///
+    /// # Errors
+    /// As [`Child::wait`].
+    pub fn wait_with_output(mut self) -> Result<Output, Error> {
+        let status = self.wait()?;
+        Ok(Output { status, stdout: self.stdout, stderr: self.stderr })
+    }
+
+    /// Takes the next event.
+    fn step(&mut self) -> Result<(), Error> {
+        match next(&self.events, self.vm, self.vm.deadline()) {
+            Ok(ProcessEvent::Started { pid }) => self.pid = pid,
+            Ok(ProcessEvent::Failed(failure)) => return Err(Error::Refused(failure)),
+            Ok(ProcessEvent::Output { stream: Stream::Stderr, data }) => self.stderr.extend(data),
+            Ok(ProcessEvent::Output { stream: Stream::Stdout | Stream::Harness, data }) => {
+                self.stdout.extend(data);
+            }
+            Ok(ProcessEvent::StdinReady { closed: true }) => self.sent = self.stdin.len(),
+            Ok(ProcessEvent::StdinReady { closed: false }) => {
+                let end = self.stdin.len().min(self.sent + CHUNK);
+                let data = Bytes::from(&self.stdin[self.sent..end]);
+                self.sent = end;
+                let end = end == self.stdin.len();
+                self.request(&Request::Stdin { id: self.id, data, end })?;
+            }
+            Ok(ProcessEvent::Exited { exit, .. }) => {
+                self.status = Some(ExitStatus::from_raw(match exit {
+                    Exit::Code(code) => (code & 0xff) << 8,
+                    Exit::Signal(signal) => signal,
+                }));
+            }
+            Err(interrupted) => return Err(self.vm.explain(interrupted, Phase::Running)),
+        }
+        Ok(())
+    }
+
+    fn request(&self, request: &Request) -> Result<(), Error> {
+        let sent = self.vm.session().request(request);
+        sent.map_err(|interrupted| self.vm.explain(interrupted, Phase::Running))
+    }
+}
+
+/// A process's next event.
+pub(crate) fn next(
+    events: &Receiver<ProcessEvent>,
+    vm: &Vm,
+    deadline: Instant,
+) -> Result<ProcessEvent, Interrupted> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    events.recv_timeout(left).map_err(|error| match error {
+        RecvTimeoutError::Timeout => Interrupted::Deadline,
+        RecvTimeoutError::Disconnected => {
+            Interrupted::Channel(vm.session().end().unwrap_or(ChannelEnd::Closed))
+        }
+    })
+}

@@ -1,0 +1,136 @@
+//! Describing a program to run in a guest.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Output};
+
+use uml_test_protocol::{Bytes, Spawn, SpawnInput};
+
+use super::{Child, Vm};
+use crate::error::Error;
+
+/// A program to run in a guest, in the manner of [`std::process::Command`].
+///
+/// It starts with this process's environment and working directory, and with an empty standard
+/// input. It runs as root, as the leader of a session of its own.
+#[derive(Clone, Debug)]
+#[must_use = "nothing runs before `spawn`, `status` or `output` is called"]
+pub struct Command<'vm> {
+    vm: &'vm Vm,
+    program: OsString,
+    args: Vec<OsString>,
+    env: BTreeMap<OsString, OsString>,
+    cwd: PathBuf,
+    stdin: Option<Vec<u8>>,
+}
+
+impl<'vm> Command<'vm> {
+    pub(super) fn new(vm: &'vm Vm, program: &OsStr) -> Self {
+        Self {
+            vm,
+            program: program.to_owned(),
+            args: Vec::new(),
+            env: std::env::vars_os().collect(),
+            cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+            stdin: None,
+        }
+    }
+
+    /// Adds an argument.
+    pub fn arg(&mut self, arg: impl AsRef<OsStr>) -> &mut Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// Adds arguments.
+    pub fn args<A: AsRef<OsStr>>(&mut self, args: impl IntoIterator<Item = A>) -> &mut Self {
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets a variable.
+    pub fn env(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> &mut Self {
+        self.env.insert(name.as_ref().to_owned(), value.as_ref().to_owned());
+        self
+    }
+
+    /// Sets variables.
+    pub fn envs<N: AsRef<OsStr>, V: AsRef<OsStr>>(
+        &mut self,
+        variables: impl IntoIterator<Item = (N, V)>,
+    ) -> &mut Self {
+        for (name, value) in variables {
+            self.env(name, value);
+        }
+        self
+    }
+
+    /// Unsets a variable.
+    pub fn env_remove(&mut self, name: impl AsRef<OsStr>) -> &mut Self {
+        self.env.remove(name.as_ref());
+        self
+    }
+
+    /// Unsets all variables.
+    pub fn env_clear(&mut self) -> &mut Self {
+        self.env.clear();
+        self
+    }
+
+    /// Sets the working directory, a path in the guest.
+    pub fn current_dir(&mut self, dir: impl AsRef<Path>) -> &mut Self {
+        self.cwd = dir.as_ref().to_owned();
+        self
+    }
+
+    /// Gives these bytes as standard input, and then end of file.
+    pub fn stdin(&mut self, bytes: impl Into<Vec<u8>>) -> &mut Self {
+        self.stdin = Some(bytes.into());
+        self
+    }
+
+    /// Starts the program.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the error number and path where it cannot be started; as
+    /// [`Child::wait`] otherwise.
+    pub fn spawn(&mut self) -> Result<Child<'vm>, Error> {
+        let spawn = Spawn {
+            id: 0, // given by the session
+            program: bytes(&self.program),
+            argv: std::iter::once(&self.program).chain(&self.args).map(|arg| bytes(arg)).collect(),
+            env: self.env.iter().map(|(name, value)| variable(name, value)).collect(),
+            cwd: bytes(self.cwd.as_os_str()),
+            stdin: if self.stdin.is_some() { SpawnInput::Piped } else { SpawnInput::Empty },
+            completion: None,
+        };
+        Child::start(self.vm, spawn, self.stdin.clone())
+    }
+
+    /// Runs the program to its end, and returns how it ended; its output is thrown away.
+    ///
+    /// # Errors
+    /// As [`Command::spawn`] and [`Child::wait`].
+    pub fn status(&mut self) -> Result<ExitStatus, Error> {
+        self.spawn()?.wait()
+    }
+
+    /// Runs the program to its end, and returns what it wrote.
+    ///
+    /// # Errors
+    /// As [`Command::spawn`] and [`Child::wait`].
+    pub fn output(&mut self) -> Result<Output, Error> {
+        self.spawn()?.wait_with_output()
+    }
+}
+
+/// `NAME=value`.
+pub(crate) fn variable(name: &OsStr, value: &OsStr) -> Bytes {
+    Bytes::from([name.as_bytes(), b"=", value.as_bytes()].concat())
+}
+
+fn bytes(text: &OsStr) -> Bytes {
+    Bytes::from(text.as_bytes())
+}

@@ -1,0 +1,175 @@
+//! The guest's console: drained always, kept in a file and, the last of it, in memory.
+//!
+//! It is evidence for people. No verdict depends on it.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How much of the console's end is kept in memory, in bytes.
+const TAIL: usize = 64 << 10;
+
+/// How much goes into the file, in bytes: a guest that writes to its console without end must not
+/// fill the host's memory, where the run directory usually lies.
+const FILE_LIMIT: usize = 4 << 20;
+
+/// A console that is being drained by a thread of its own.
+pub(crate) struct Console {
+    shared: Arc<Mutex<Shared>>,
+    finished: Receiver<()>,
+}
+
+#[derive(Default)]
+struct Shared {
+    tail: VecDeque<u8>,
+    /// What was read so far that has no file yet, or the file.
+    log: Log,
+    written: usize,
+}
+
+enum Log {
+    Waiting(Vec<u8>),
+    File(File),
+    Closed,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self::Waiting(Vec::new())
+    }
+}
+
+impl Console {
+    /// Starts draining.
+    ///
+    /// # Errors
+    /// Where no thread can be started.
+    pub(crate) fn drain(mut source: impl Read + Send + 'static) -> std::io::Result<Self> {
+        let shared = Arc::new(Mutex::new(Shared::default()));
+        let (finish, finished) = channel();
+        let theirs = Arc::clone(&shared);
+        std::thread::Builder::new().name("uml-test console".to_owned()).spawn(move || {
+            let mut buffer = vec![0; 16 << 10];
+            loop {
+                match source.read(&mut buffer) {
+                    Ok(0) => break,
+                    Ok(length) => lock(&theirs).append(&buffer[..length]),
+                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                    Err(_) => break,
+                }
+            }
+            let _ = finish.send(());
+        })?;
+        Ok(Self { shared, finished })
+    }
+
+    /// Writes what came so far, and what comes, to a file as well. A file that cannot be written
+    /// is done without: its directory may be what is full.
+    pub(crate) fn log_to(&self, path: &Path) {
+        let mut shared = lock(&self.shared);
+        let waiting = match std::mem::replace(&mut shared.log, Log::Closed) {
+            Log::Waiting(bytes) => bytes,
+            Log::File(_) | Log::Closed => Vec::new(),
+        };
+        if let Ok(file) = File::create(path) {
+            shared.log = Log::File(file);
+            shared.write(&waiting);
+        }
+    }
+
+    /// Waits until the guest's end is closed, `limit` at most.
+    pub(crate) fn wait(&self, limit: Duration) {
+        match self.finished.recv_timeout(limit) {
+            Ok(()) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+        }
+    }
+
+    /// The end of what was written, as text: control characters but line ends are left out.
+    pub(crate) fn tail(&self) -> String {
+        let mut shared = lock(&self.shared);
+        let text = String::from_utf8_lossy(shared.tail.make_contiguous()).into_owned();
+        text.chars().filter(|c| *c == '\n' || *c == '\t' || !c.is_control()).collect()
+    }
+}
+
+impl Shared {
+    fn append(&mut self, bytes: &[u8]) {
+        self.write(bytes);
+        self.tail.extend(bytes);
+        let excess = self.tail.len().saturating_sub(TAIL);
+        self.tail.drain(..excess);
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        match &mut self.log {
+            Log::Waiting(waiting) if waiting.len() < FILE_LIMIT => waiting.extend_from_slice(bytes),
+            Log::Waiting(_) | Log::Closed => {}
+            Log::File(file) => {
+                let room = FILE_LIMIT - self.written.min(FILE_LIMIT);
+                let part = &bytes[..bytes.len().min(room)];
+                self.written += part.len();
+                let cut = part.len() < bytes.len();
+                let note = format!("\n[uml-test: the log ends here, after {FILE_LIMIT} bytes]\n");
+                if file.write_all(part).is_err() || (cut && file.write_all(note.as_bytes()).is_ok())
+                {
+                    self.log = Log::Closed;
+                }
+            }
+        }
+    }
+}
+
+fn lock(shared: &Mutex<Shared>) -> std::sync::MutexGuard<'_, Shared> {
+    // The thread that poisoned it was only appending bytes.
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The message of the kernel's panic in a console's text, for quoting.
+pub(crate) fn panic_message(console: &str) -> Option<String> {
+    const MARK: &str = "Kernel panic - not syncing: ";
+    let at = console.rfind(MARK)? + MARK.len();
+    console[at..].lines().next().map(|line| line.trim().to_owned())
+}
+
+/// The file's name in a run directory.
+pub(crate) fn log_path(run_dir: &Path) -> PathBuf {
+    run_dir.join("console.log")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_panic_message_is_the_last_one() {
+        let console = "x\n[ 1.0] Kernel panic - not syncing: first\nfoo\n[ 2.0] Kernel panic - not syncing: sysrq triggered crash\r\nCPU: 0\n";
+        assert_eq!(panic_message(console).unwrap(), "sysrq triggered crash");
+        assert_eq!(panic_message("nothing of the kind"), None);
+    }
+
+    #[test]
+    fn the_tail_and_the_file_are_bounded_and_nothing_stalls() {
+        let dir = std::env::temp_dir().join(format!("uml-test-console-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let console = Console::drain(reader).unwrap();
+        writer.write_all(b"before the file\n").unwrap();
+        console.log_to(&log_path(&dir));
+        for _ in 0..FILE_LIMIT / 1000 + 100 {
+            writer.write_all(&[b'x'; 1000]).unwrap();
+        }
+        writer.write_all(b"the\x1b[0m end\n").unwrap();
+        drop(writer);
+        console.wait(Duration::from_secs(10));
+        let log = std::fs::read(log_path(&dir)).unwrap();
+        let _ = std::fs::remove_dir_all(&dir);
+        assert!(log.starts_with(b"before the file\n"));
+        assert!(log.len() < FILE_LIMIT + 100, "{}", log.len());
+        let tail = console.tail();
+        assert!(tail.len() <= TAIL && tail.ends_with("xxxthe[0m end\n"), "{}", tail.len());
+    }
+}

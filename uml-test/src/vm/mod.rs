@@ -1,0 +1,382 @@
+//! Guests: booting one, running programs in it, ending it.
+
+mod child;
+mod command;
+pub(crate) mod command_line;
+pub(crate) mod console;
+pub(crate) mod paths;
+mod process;
+mod run_dir;
+pub(crate) mod session;
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use uml_test_protocol::supervision::{self, Boot, Cpu, Protection};
+use uml_test_protocol::{Bytes, Setup};
+
+pub use child::Child;
+pub use command::Command;
+
+pub(crate) use child::next as next_event;
+pub(crate) use command::variable;
+
+use crate::artifacts;
+use crate::case::Overrides;
+use crate::config::{self, Config, Sandbox, Traps};
+use crate::error::{Error, GuestEnd};
+use crate::outcome::{ChannelEnd, Phase};
+use console::Console;
+use process::{Ended, KernelProcess};
+use session::{Interrupted, Session};
+
+/// How long a guest may take to power off once it has been asked to and has nothing left to do.
+const POWER_OFF: Duration = Duration::from_secs(2);
+
+/// A running guest: a Linux kernel of its own, set up and waiting for commands.
+///
+/// ```no_run
+/// use uml_test::Vm;
+///
+/// # fn main() -> Result<(), uml_test::Error> {
+/// let vm = Vm::builder().mem(256 << 20).boot()?;
+/// let output = vm.command("ip").args(["link", "show", "lo"]).output()?;
+/// assert!(output.status.success());
+/// vm.shutdown()?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Everything is as in a `#[uml_test]`: the host's files are there, what is written vanishes,
+/// commands run as root. Dropping the value kills the guest, waits for its end, and removes its
+/// run directory; [`Vm::shutdown`] also writes back what the guest wrote to its `rw_dir`s.
+pub struct Vm {
+    // Declared in the order of their end: the kernel's first, so that nothing more is written.
+    kernel: std::sync::Mutex<KernelProcess>,
+    session: Session,
+    console: Console,
+    run_dir: PathBuf,
+    release: String,
+    deadline: Option<(Instant, Duration)>,
+}
+
+/// Settings of a guest to be booted. Starts from the package's configuration.
+#[derive(Clone, Debug)]
+#[must_use = "nothing is booted before `boot` is called"]
+pub struct VmBuilder {
+    config: Result<Config, std::sync::Arc<Error>>,
+    manifest_dir: PathBuf,
+    lifetime: Option<Duration>,
+}
+
+impl Vm {
+    /// A guest as the package's configuration and the `UML_TEST_*` variables describe it.
+    pub fn builder() -> VmBuilder {
+        let manifest_dir = config::manifest_dir(".");
+        let config = config::resolve(&manifest_dir, &Overrides::NONE, &config::variables());
+        VmBuilder {
+            config: config.map_err(|error| std::sync::Arc::new(error.into())),
+            manifest_dir,
+            lifetime: None,
+        }
+    }
+
+    /// A command to run in the guest, in the manner of [`std::process::Command`].
+    ///
+    /// A name without a slash is looked for along the `PATH` of the command's environment, in the
+    /// guest.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command<'_> {
+        Command::new(self, program.as_ref())
+    }
+
+    /// `uname -r` of the guest's kernel.
+    pub fn kernel_release(&self) -> &str {
+        &self.release
+    }
+
+    /// The end of what the guest wrote to its console, 64 KiB at most.
+    pub fn console(&self) -> String {
+        self.console.tail()
+    }
+
+    /// The guest's directory on the host, gone when the guest is.
+    pub fn run_dir(&self) -> &Path {
+        &self.run_dir
+    }
+
+    /// What keeps this guest from changing its host.
+    pub(crate) fn protection(&self) -> Protection {
+        self.lock_kernel().protection().clone()
+    }
+
+    /// Writes back what the guest wrote to its `rw_dir`s, powers it off, and waits for its end.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] where writing back failed, [`Error::TimedOut`], and [`Error::Gone`] where
+    /// the guest ended in another way than by powering off. The guest is gone in any case.
+    pub fn shutdown(self) -> Result<(), Error> {
+        match self.stop() {
+            Ok(_) => Ok(()),
+            Err(interrupted) => Err(self.explain(interrupted, Phase::Stopping)),
+        }
+    }
+
+    /// As [`Vm::shutdown`], for a caller who wants to look at what is left.
+    pub(crate) fn stop(&self) -> Result<Option<Ended>, Interrupted> {
+        let deadline = Instant::now() + POWER_OFF;
+        self.session.shut_down(self.deadline_before(deadline))?;
+        let ended = self.lock_kernel().wait(deadline);
+        match ended {
+            Some(ended) if ended.exit.exit == Some(uml_test_protocol::Exit::Code(0)) => {
+                Ok(Some(ended))
+            }
+            Some(_) => Err(Interrupted::Channel(ChannelEnd::Closed)),
+            // It has written everything back, and is only slow to go.
+            None => Ok(None),
+        }
+    }
+
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// The kernel's end, if it comes by itself within `limit`; the console is complete then.
+    pub(crate) fn wait_ended(&self, limit: Duration) -> Option<Ended> {
+        let ended = self.lock_kernel().wait(Instant::now() + limit);
+        if ended.is_some() {
+            self.console.wait(Duration::from_millis(500));
+        }
+        ended
+    }
+
+    /// The guest's time limit, or the end of time.
+    pub(crate) fn deadline(&self) -> Instant {
+        // As far away as no caller's patience goes, near enough for clock arithmetic.
+        const NEVER: Duration = Duration::from_secs(10 * 365 * 86_400);
+        self.deadline.map_or_else(|| Instant::now() + NEVER, |(deadline, _)| deadline)
+    }
+
+    fn deadline_before(&self, other: Instant) -> Instant {
+        self.deadline().max(Instant::now() + Duration::from_millis(100)).min(other)
+    }
+
+    /// Turns an interruption into an error with everything that is known.
+    pub(crate) fn explain(&self, interrupted: Interrupted, phase: Phase) -> Error {
+        match interrupted {
+            Interrupted::Refused(failure) => Error::Refused(failure),
+            Interrupted::Deadline => Error::TimedOut {
+                phase,
+                limit: self.deadline.map_or(POWER_OFF, |(_, limit)| limit),
+            },
+            Interrupted::Channel(channel) => {
+                let ended = self.wait_ended(Duration::from_millis(500));
+                Error::Gone {
+                    phase,
+                    end: GuestEnd {
+                        channel,
+                        kernel: ended.map(|ended| ended.exit),
+                        disk_full: ended.is_some_and(|ended| ended.disk_full),
+                        panic_message: console::panic_message(&self.console()),
+                    },
+                }
+            }
+        }
+    }
+
+    fn lock_kernel(&self) -> std::sync::MutexGuard<'_, KernelProcess> {
+        self.kernel.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Vm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Vm")
+            .field("kernel_release", &self.release)
+            .field("run_dir", &self.run_dir)
+            .finish_non_exhaustive()
+    }
+}
+
+impl VmBuilder {
+    /// Boots this kernel.
+    pub fn kernel(self, path: impl Into<PathBuf>) -> Self {
+        self.with(|config| config.kernel = Some(path.into()))
+    }
+
+    /// Guest memory in bytes.
+    pub fn mem(self, bytes: u64) -> Self {
+        self.with(|config| config.mem = bytes)
+    }
+
+    /// More kernel arguments, separated by white space.
+    pub fn cmdline(self, arguments: &str) -> Self {
+        let words = arguments.split_whitespace().map(str::to_owned);
+        self.with(|config| config.cmdline.extend(words))
+    }
+
+    /// A host directory that the guest may write, at the same path; everything else it writes is
+    /// thrown away. A relative path starts at the package's directory.
+    pub fn rw_dir(self, path: impl AsRef<Path>) -> Self {
+        let path = self.manifest_dir.join(path);
+        self.with(|config| config.rw_dirs.push(path))
+    }
+
+    /// A limit of the guest's whole life; what still waits for it then gets
+    /// [`Error::TimedOut`]. Without one there is no limit.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.lifetime = Some(limit);
+        self
+    }
+
+    /// How long the guest may take until it is set up.
+    pub fn boot_timeout(self, limit: Duration) -> Self {
+        self.with(|config| config.boot_timeout = limit)
+    }
+
+    /// How system calls are intercepted.
+    pub fn traps(self, traps: Traps) -> Self {
+        self.with(|config| config.traps = traps)
+    }
+
+    /// Whether the guest is kept from writing the host's files.
+    pub fn sandbox(self, sandbox: Sandbox) -> Self {
+        self.with(|config| config.sandbox = sandbox)
+    }
+
+    /// Boots the guest and waits until it is set up.
+    ///
+    /// # Errors
+    /// Every [`Error`] but [`Error::Request`]: a wrong setting, no kernel, no room, no sandbox
+    /// where one is required, a guest that ended or was not up in time.
+    pub fn boot(self) -> Result<Vm, Error> {
+        let config = match self.config {
+            Ok(config) => config,
+            Err(error) => {
+                return Err(std::sync::Arc::try_unwrap(error).unwrap_or_else(|shared| {
+                    Error::Request(shared.to_string()) // a clone of this builder has the original
+                }));
+            }
+        };
+        let mut starting = Starting::start(&config, &self.manifest_dir, self.lifetime)?;
+        match starting.set_up() {
+            Ok(release) => Ok(starting.into_vm(release)),
+            Err((interrupted, phase)) => Err(match interrupted {
+                Interrupted::Deadline => Error::TimedOut { phase, limit: config.boot_timeout },
+                other => starting.vm.explain(other, phase),
+            }),
+        }
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        if let Ok(config) = &mut self.config {
+            change(config);
+        }
+        self
+    }
+}
+
+/// A guest whose kernel process runs, and which is not set up yet.
+pub(crate) struct Starting {
+    vm: Vm,
+    setup: Setup,
+    boot_deadline: Instant,
+}
+
+impl Starting {
+    /// Starts the kernel.
+    pub(crate) fn start(
+        config: &Config,
+        manifest_dir: &Path,
+        lifetime: Option<Duration>,
+    ) -> Result<Self, Error> {
+        let kernel = artifacts::kernel(config)?;
+        let kernel = std::path::absolute(&kernel).unwrap_or(kernel);
+        let run_dir = run_dir::choose(config)?;
+        let boot = Boot {
+            run_dir: bytes(&run_dir),
+            kernel: bytes(&kernel),
+            argv: command_line::build(&kernel, &run_dir, config)
+                .iter()
+                .map(|argument| Bytes::from(argument.as_bytes()))
+                .collect(),
+            writable: config.rw_dirs.iter().map(|dir| bytes(dir)).collect(),
+            sandbox: match config.sandbox {
+                Sandbox::Auto => supervision::Sandbox::Auto,
+                Sandbox::Require => supervision::Sandbox::Require,
+                Sandbox::Off => supervision::Sandbox::Off,
+            },
+            cpu: cpu(),
+            host_pid: std::process::id() as i32,
+        };
+        let setup = Setup {
+            keep: paths::keep(manifest_dir).iter().map(|path| bytes(path)).collect(),
+            rw_dirs: boot.writable.clone(),
+            seed: random(),
+        };
+        let now = Instant::now();
+        let (kernel, connections) = KernelProcess::start(&boot)?;
+        let failed = |source| Error::Supervisor { operation: "start a thread".to_owned(), source };
+        let console = Console::drain(connections.console).map_err(failed)?;
+        console.log_to(&console::log_path(&run_dir));
+        let writer = connections.control.try_clone().map_err(failed)?;
+        let session = Session::start(connections.control, writer).map_err(failed)?;
+        let vm = Vm {
+            kernel: kernel.into(),
+            session,
+            console,
+            run_dir,
+            release: String::new(),
+            deadline: lifetime.map(|limit| (now + limit, limit)),
+        };
+        Ok(Self { vm, setup, boot_deadline: now + config.boot_timeout })
+    }
+
+    /// Waits for the agent and has it set the guest up; the kernel's release.
+    pub(crate) fn set_up(&mut self) -> Result<String, (Interrupted, Phase)> {
+        let session = &self.vm.session;
+        let release = session.hello(self.boot_deadline).map_err(|error| (error, Phase::Booting))?;
+        session
+            .set_up(std::mem::take(&mut self.setup), self.boot_deadline)
+            .map_err(|error| (error, Phase::SettingUp))?;
+        Ok(release)
+    }
+
+    pub(crate) fn into_vm(mut self, release: String) -> Vm {
+        self.vm.release = release;
+        self.vm
+    }
+
+    pub(crate) fn vm(&self) -> &Vm {
+        &self.vm
+    }
+}
+
+/// nextest numbers the places in which tests run at once; else the supervisors settle it.
+fn cpu() -> Cpu {
+    config::variable("NEXTEST_TEST_GLOBAL_SLOT")
+        .and_then(|slot| slot.to_str()?.parse().ok())
+        .map_or(Cpu::LeastUsed, Cpu::Slot)
+}
+
+/// Random bytes from the host's kernel.
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    // /dev/urandom gives as many as are asked for. Where it is missing, its place is taken by the
+    // standard library's own random keys, which come from the same source.
+    let read = std::fs::File::open("/dev/urandom")
+        .and_then(|mut device| std::io::Read::read_exact(&mut device, &mut bytes));
+    if read.is_err() {
+        for chunk in bytes.chunks_mut(8) {
+            use std::hash::{BuildHasher, Hasher};
+            let key = std::hash::RandomState::new().build_hasher().finish().to_le_bytes();
+            chunk.copy_from_slice(&key[..chunk.len()]);
+        }
+    }
+    bytes
+}
+
+fn bytes(path: &Path) -> Bytes {
+    Bytes::from(path.as_os_str().as_bytes())
+}

@@ -1,0 +1,33 @@
+//! Host paths that a test expects to find, wherever they lie.
+//!
+//! The guest mounts fresh filesystems on /tmp, /run and /dev/shm; a project in one of them (a
+//! doctest, a scratch crate) must still find its executable and its files.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::{variable, workspace_dir};
+
+/// The paths, absolute and canonical.
+pub(super) fn keep(manifest_dir: &Path) -> Vec<PathBuf> {
+    let executable = std::env::current_exe().ok();
+    let mut paths: Vec<PathBuf> = Vec::new();
+    paths.extend(std::env::current_dir());
+    paths.push(manifest_dir.to_owned());
+    paths.extend(workspace_dir(manifest_dir));
+    if let Some(executable) = executable {
+        paths.extend(target_dir(&executable));
+        // The file itself, where its directory is one of the fresh filesystems.
+        paths.extend(
+            executable.parent().filter(|dir| dir.components().count() > 2).map(Path::to_owned),
+        );
+        paths.push(executable);
+    }
+    let named = ["CARGO_TARGET_DIR", "CARGO_TARGET_TMPDIR", "CARGO_HOME", "RUSTUP_HOME"];
+    paths.extend(named.iter().filter_map(|name| variable(name)).map(PathBuf::from));
+    paths.iter().filter_map(|path| path.canonicalize().ok()).collect()
+}
+
+/// The target directory that an executable lies in: cargo marks it with a cache tag.
+pub(crate) fn target_dir(executable: &Path) -> Option<PathBuf> {
+    executable.ancestors().skip(1).find(|dir| dir.join("CACHEDIR.TAG").exists()).map(Path::to_owned)
+}

@@ -1,0 +1,200 @@
+//! The kernel process, under its supervisor.
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, Shutdown, SockFlag, SockType, recv, sendmsg, shutdown,
+    socketpair,
+};
+use uml_test_protocol::codec;
+use uml_test_protocol::supervision::{Boot, MODE, Protection, SupervisorEvent};
+
+use crate::artifacts::AGENT;
+use crate::error::Error;
+use crate::outcome::KernelExit;
+
+/// How long a supervisor may take for anything but waiting, before it is given up.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A kernel process under its supervisor. Dropping it kills the kernel, has the run directory
+/// removed, and waits for both.
+pub(crate) struct KernelProcess {
+    supervisor: Child,
+    socket: OwnedFd,
+    protection: Protection,
+    ended: Option<Ended>,
+}
+
+/// The kernel's end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ended {
+    pub(crate) exit: KernelExit,
+    pub(crate) disk_full: bool,
+}
+
+/// The host's ends of what a guest is connected to.
+pub(crate) struct Connections {
+    pub(crate) control: UnixStream,
+    pub(crate) console: io::PipeReader,
+}
+
+impl KernelProcess {
+    /// Starts a supervisor, and has it boot.
+    ///
+    /// # Errors
+    /// [`Error::Supervisor`], [`Error::Start`], [`Error::Unprotected`].
+    pub(crate) fn start(boot: &Boot) -> Result<(Self, Connections), Error> {
+        let failed = |operation: &'static str| {
+            move |source: io::Error| Error::Supervisor { operation: operation.to_owned(), source }
+        };
+        let (socket, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+                .map_err(|errno| failed("make a socket")(errno.into()))?;
+        let (control, guest_control) = UnixStream::pair().map_err(failed("make a socket"))?;
+        let (console, guest_console) = io::pipe().map_err(failed("make a pipe"))?;
+
+        let program = program()?;
+        let supervisor = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
+            .arg(MODE)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(failed("execute the agent from memory"))?;
+        let mut process =
+            Self { supervisor, socket, protection: Protection::default(), ended: None };
+
+        let message = codec::encode(boot)
+            .map_err(|error| failed("encode the boot message")(io::Error::other(error)))?;
+        let fds = [guest_control.as_raw_fd(), guest_console.as_raw_fd()];
+        sendmsg::<()>(
+            process.socket.as_raw_fd(),
+            &[IoSlice::new(&message)],
+            &[ControlMessage::ScmRights(&fds)],
+            MsgFlags::MSG_NOSIGNAL,
+            None,
+        )
+        .map_err(|errno| failed("send the boot message")(errno.into()))?;
+        // From here on the guest's ends are the guest's only, so that their closing shows.
+        drop((guest_control, guest_console));
+
+        match process.next_event(Instant::now() + PATIENCE) {
+            Ok(Some(SupervisorEvent::Started { protection, .. })) => {
+                process.protection = protection;
+                Ok((process, Connections { control, console }))
+            }
+            Ok(Some(SupervisorEvent::Failed(failure))) => Err(Error::Start(failure)),
+            Ok(Some(SupervisorEvent::Unprotected { reason })) => Err(Error::Unprotected { reason }),
+            Ok(Some(SupervisorEvent::Ended { .. })) => {
+                Err(failed("hear of the kernel's start")(io::ErrorKind::InvalidData.into()))
+            }
+            Ok(None) => Err(failed("hear of the kernel's start")(io::ErrorKind::TimedOut.into())),
+            Err(source) => Err(failed("hear of the kernel's start")(source)),
+        }
+    }
+
+    /// What protects the host from this guest.
+    pub(crate) fn protection(&self) -> &Protection {
+        &self.protection
+    }
+
+    /// Waits for the kernel to end by itself; `None` where it has not by `deadline`, or where its
+    /// supervisor was killed.
+    pub(crate) fn wait(&mut self, deadline: Instant) -> Option<Ended> {
+        if self.ended.is_none()
+            && let Ok(Some(SupervisorEvent::Ended { exit, disk_full })) = self.next_event(deadline)
+        {
+            let exit = KernelExit { exit: Some(exit) };
+            self.ended = Some(Ended { exit, disk_full });
+        }
+        self.ended
+    }
+
+    /// The supervisor's next message; `None` at the deadline.
+    fn next_event(&self, deadline: Instant) -> io::Result<Option<SupervisorEvent>> {
+        if !readable(self.socket.as_fd(), deadline)? {
+            return Ok(None);
+        }
+        let mut buffer = vec![0; 64 << 10];
+        let length = recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
+        if length == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        codec::decode(&buffer[..length]).map(Some).map_err(io::Error::other)
+    }
+}
+
+impl Drop for KernelProcess {
+    fn drop(&mut self) {
+        // The supervisor's signal to clean up. It ends when that is done, which closes its socket.
+        let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Write);
+        let deadline = Instant::now() + PATIENCE;
+        let mut cleaned = false;
+        while let Ok(true) = readable(self.socket.as_fd(), deadline) {
+            let mut unread = [0; 4096];
+            match recv(self.socket.as_raw_fd(), &mut unread, MsgFlags::empty()) {
+                Ok(0) => {
+                    cleaned = true;
+                    break;
+                }
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(_) => break,
+            }
+        }
+        if !cleaned {
+            // Its death takes the kernel along; the directory is swept up by the next run.
+            let _ = self.supervisor.kill();
+        }
+        let _ = self.supervisor.wait();
+    }
+}
+
+/// Waits until there is something to read, or the other end is closed.
+fn readable(fd: BorrowedFd<'_>, deadline: Instant) -> io::Result<bool> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        // Rounded up, or the last millisecond would be spent spinning.
+        let timeout =
+            PollTimeout::try_from(left + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], timeout) {
+            Ok(0) if left.is_zero() => return Ok(false),
+            Ok(0) | Err(Errno::EINTR) => {}
+            Ok(_) => return Ok(true),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// The agent's executable as a file in memory, made once per process: it can be executed also
+/// where every directory is mounted noexec.
+fn program() -> Result<&'static OwnedFd, Error> {
+    static PROGRAM: OnceLock<Result<OwnedFd, (String, i32)>> = OnceLock::new();
+    PROGRAM
+        .get_or_init(|| {
+            let make = || -> io::Result<OwnedFd> {
+                // Since Linux 6.3 an executable memory file can be asked for, and by a setting has
+                // to be; before, the flag is unknown.
+                let exec = MFdFlags::from_bits_retain(libc::MFD_EXEC);
+                let memory = memfd_create(c"uml-test-agent", MFdFlags::MFD_CLOEXEC | exec)
+                    .or_else(|_| memfd_create(c"uml-test-agent", MFdFlags::MFD_CLOEXEC))?;
+                io::Write::write_all(&mut File::from(memory.try_clone()?), AGENT)?;
+                Ok(memory)
+            };
+            make().map_err(|error| (error.to_string(), error.raw_os_error().unwrap_or(0)))
+        })
+        .as_ref()
+        .map_err(|(message, errno)| Error::Supervisor {
+            operation: format!("put the agent into memory: {message}"),
+            source: io::Error::from_raw_os_error(*errno),
+        })
+}

@@ -1,0 +1,156 @@
+//! Where run directories are made, and the sweeping up of what a killed supervisor left.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime};
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::statvfs::{FsFlags, statvfs};
+use nix::unistd::{AccessFlags, access};
+
+use crate::config::{Config, variable};
+use crate::error::Error;
+
+/// How run directories' names begin.
+const PREFIX: &str = "uml-test-";
+
+/// The longest run directory, in bytes: a socket's path below it must stay under 108.
+const LONGEST: usize = 80;
+
+/// A supervisor locks its directory right after making it. Younger ones are let be.
+const SWEEP_AGE: Duration = Duration::from_secs(60);
+
+/// The path of a new run directory. It is the supervisor that makes it, and removes it.
+///
+/// # Errors
+/// [`Error::RunDirectory`] where no place is fit.
+pub(super) fn choose(config: &Config) -> Result<PathBuf, Error> {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    static SWEEP: Once = Once::new();
+    let base = base(config)?;
+    SWEEP.call_once(|| sweep(&base));
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    // Unique also among processes of the same pid in different pid namespaces.
+    let salt = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.subsec_nanos());
+    Ok(base.join(format!("{PREFIX}{}-{number}-{salt:x}", std::process::id())))
+}
+
+fn base(config: &Config) -> Result<PathBuf, Error> {
+    let candidates: Vec<PathBuf> = match &config.run_dir {
+        Some(named) => vec![named.clone()],
+        None => {
+            let mut places = vec![PathBuf::from("/dev/shm")];
+            places.extend(
+                ["XDG_RUNTIME_DIR", "TMPDIR"]
+                    .iter()
+                    .filter_map(|name| variable(name))
+                    .map(PathBuf::from),
+            );
+            places.extend(["/tmp", "/var/tmp"].map(PathBuf::from));
+            places
+        }
+    };
+    let mut looked = String::new();
+    for candidate in candidates {
+        match check(&candidate, config.mem) {
+            Ok(path) => return Ok(path),
+            Err(reason) => {
+                let _ = writeln!(looked, "  {}: {reason}", candidate.display());
+            }
+        }
+    }
+    looked.pop();
+    Err(Error::RunDirectory { mem: config.mem, looked })
+}
+
+fn check(dir: &Path, mem: u64) -> Result<PathBuf, String> {
+    let path = dir.canonicalize().map_err(|error| error.to_string())?;
+    if !path.is_dir() {
+        return Err("not a directory".to_owned());
+    }
+    if path.as_os_str().len() + PREFIX.len() + 24 > LONGEST {
+        return Err(format!("its path is longer than {} bytes", LONGEST - PREFIX.len() - 24));
+    }
+    if path.as_os_str().as_encoded_bytes().iter().any(|byte| matches!(byte, b'"' | b',' | b'\n')) {
+        return Err(
+            "its path has a quote, comma or line end, which the kernel's arguments cannot have"
+                .to_owned(),
+        );
+    }
+    access(&path, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|_| "not writable".to_owned())?;
+    let stat = statvfs(&path).map_err(|errno| errno.to_string())?;
+    if stat.flags().contains(FsFlags::ST_NOEXEC) {
+        return Err("mounted noexec".to_owned());
+    }
+    let room = stat.blocks_available() as u64 * stat.fragment_size() as u64;
+    if room < mem {
+        return Err(format!("only {} MiB are free", room >> 20));
+    }
+    Ok(path)
+}
+
+/// Removes run directories whose supervisor was itself killed: old, and locked by nobody.
+fn sweep(base: &Path) {
+    let Ok(entries) = fs::read_dir(base) else { return };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
+        let old = entry.metadata().and_then(|found| found.modified()).is_ok_and(|modified| {
+            SystemTime::now().duration_since(modified).is_ok_and(|age| age > SWEEP_AGE)
+        });
+        // A directory of another user's cannot be opened, or not be removed: both are fine.
+        if ours
+            && old
+            && let Ok(dir) = File::open(&path)
+            && let Ok(_lock) = Flock::lock(dir, FlockArg::LockExclusiveNonblock)
+        {
+            let _ = fs::remove_dir_all(&path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_place_that_does_not_fit_is_named_with_its_reason() {
+        let with = |dir: &str, mem| Config { run_dir: Some(dir.into()), mem, ..Config::default() };
+        let reason = |config| base(&config).unwrap_err().to_string();
+        assert!(reason(with("/nonexistent", 1 << 20)).contains("/nonexistent: No such file"));
+        assert!(reason(with("/etc/passwd", 1 << 20)).contains("/etc/passwd: not a directory"));
+        let huge = reason(with("/tmp", 1 << 60));
+        assert!(huge.contains("/tmp: only ") && huge.contains(" MiB are free"), "{huge}");
+        let proc = reason(with("/proc", 1 << 20));
+        assert!(proc.contains("/proc: not writable") || proc.contains("noexec"), "{proc}");
+    }
+
+    #[test]
+    fn only_old_unlocked_directories_are_swept() {
+        let base = std::env::temp_dir().join(format!("sweep-{}", std::process::id()));
+        let made = |name: &str, age: u64| {
+            let dir = base.join(name);
+            fs::create_dir_all(&dir).unwrap();
+            let then = SystemTime::now() - Duration::from_secs(age);
+            File::open(&dir).unwrap().set_modified(then).unwrap();
+            dir
+        };
+        let (stale, held, young, foreign) = (
+            made("uml-test-1-0-a", 3600),
+            made("uml-test-2-0-b", 3600),
+            made("uml-test-3-0-c", 1),
+            made("other-4", 3600),
+        );
+        let lock = Flock::lock(File::open(&held).unwrap(), FlockArg::LockExclusive).unwrap();
+        sweep(&base);
+        let left = [&stale, &held, &young, &foreign].map(|dir| dir.exists());
+        drop(lock);
+        let _ = fs::remove_dir_all(&base);
+        assert_eq!(left, [false, true, true, true]);
+    }
+}

@@ -1,0 +1,288 @@
+//! The host's side of the control channel, over anything that reads and writes. Knows no process.
+//!
+//! A reader thread follows the agent as a state machine; an event that does not fit the state is
+//! an error that names the channel, never a test's failure.
+
+use std::collections::HashMap;
+use std::io::{ErrorKind, Read, Write};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use uml_test_protocol::completion::Completion;
+use uml_test_protocol::frame::{CHUNK, Decoder, Encoder};
+use uml_test_protocol::{Event, Exit, Failure, OomKill, Request, Setup, Spawn, Stream, VERSION};
+
+use crate::outcome::ChannelEnd;
+
+/// What a process does.
+#[derive(Debug)]
+pub(crate) enum ProcessEvent {
+    /// It runs.
+    Started { pid: i32 },
+    /// It could not be started.
+    Failed(Failure),
+    /// It wrote something.
+    Output { stream: Stream, data: Vec<u8> },
+    /// It takes more standard input, or takes none any more.
+    StdinReady { closed: bool },
+    /// It ended.
+    Exited { exit: Exit, completion: Option<Completion>, oom: Option<OomKill> },
+}
+
+/// Why waiting ended without what was waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Interrupted {
+    /// The deadline passed.
+    Deadline,
+    /// The channel ended.
+    Channel(ChannelEnd),
+    /// The agent refused.
+    Refused(Failure),
+}
+
+/// A conversation with an agent.
+pub(crate) struct Session {
+    writer: Mutex<Writer>,
+    shared: Arc<Shared>,
+}
+
+struct Writer {
+    stream: Box<dyn Write + Send>,
+    encoder: Encoder,
+    next_id: u32,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    kernel: Option<String>,
+    ready: bool,
+    stopping: bool,
+    refused: Vec<Failure>,
+    processes: HashMap<u32, Sender<ProcessEvent>>,
+    end: Option<ChannelEnd>,
+}
+
+impl Session {
+    /// Starts listening.
+    ///
+    /// # Errors
+    /// Where no thread can be started.
+    pub(crate) fn start(
+        reader: impl Read + Send + 'static,
+        writer: impl Write + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
+        let theirs = Arc::clone(&shared);
+        std::thread::Builder::new()
+            .name("uml-test session".to_owned())
+            .spawn(move || theirs.listen(reader))?;
+        let writer = Writer { stream: Box::new(writer), encoder: Encoder::default(), next_id: 1 };
+        Ok(Self { writer: Mutex::new(writer), shared })
+    }
+
+    /// Waits for the agent's first words; the guest's kernel release.
+    pub(crate) fn hello(&self, deadline: Instant) -> Result<String, Interrupted> {
+        self.wait(deadline, |state| state.kernel.clone())
+    }
+
+    /// Has the guest set up.
+    pub(crate) fn set_up(&self, setup: Setup, deadline: Instant) -> Result<(), Interrupted> {
+        self.request(&Request::Setup(setup))?;
+        self.wait_or_refusal(deadline, |state| state.ready.then_some(()))
+    }
+
+    /// Asks for a process; its events come through the receiver, which is disconnected when the
+    /// process or the channel has ended.
+    pub(crate) fn spawn(
+        &self,
+        mut spawn: Spawn,
+    ) -> Result<(u32, Receiver<ProcessEvent>), Interrupted> {
+        let (sender, receiver) = channel();
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = writer.next_id;
+        writer.next_id += 1;
+        spawn.id = id;
+        self.shared.lock().processes.insert(id, sender);
+        self.send(&mut writer, &Request::Spawn(spawn))?;
+        Ok((id, receiver))
+    }
+
+    /// Has what belongs to the host written back; the guest powers off afterwards.
+    pub(crate) fn shut_down(&self, deadline: Instant) -> Result<(), Interrupted> {
+        self.request(&Request::Shutdown)?;
+        self.wait_or_refusal(deadline, |state| state.stopping.then_some(()))
+    }
+
+    /// Sends a request that has no answer of its own.
+    pub(crate) fn request(&self, request: &Request) -> Result<(), Interrupted> {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        self.send(&mut writer, request)
+    }
+
+    /// How the channel ended, if it has.
+    pub(crate) fn end(&self) -> Option<ChannelEnd> {
+        self.shared.lock().end.clone()
+    }
+
+    fn send(&self, writer: &mut Writer, request: &Request) -> Result<(), Interrupted> {
+        let frame = writer
+            .encoder
+            .encode(request)
+            .map_err(|error| Interrupted::Refused(Failure::new(error.to_string(), "", 0)))?;
+        match writer.stream.write_all(&frame) {
+            Ok(()) => Ok(()),
+            // The guest's end is closed; the reader knows more, or will in a moment.
+            Err(_) => Err(Interrupted::Channel(self.end().unwrap_or(ChannelEnd::Closed))),
+        }
+    }
+
+    /// Waits, and takes a refusal for the answer.
+    fn wait_or_refusal<T>(
+        &self,
+        deadline: Instant,
+        ready: impl Fn(&State) -> Option<T>,
+    ) -> Result<T, Interrupted> {
+        let found = self.wait(deadline, |state| {
+            ready(state).map(Ok).or_else(|| state.refused.first().cloned().map(Err))
+        })?;
+        found.map_err(|failure| {
+            self.shared.lock().refused.clear();
+            Interrupted::Refused(failure)
+        })
+    }
+
+    fn wait<T>(
+        &self,
+        deadline: Instant,
+        ready: impl Fn(&State) -> Option<T>,
+    ) -> Result<T, Interrupted> {
+        let mut state = self.shared.lock();
+        loop {
+            if let Some(found) = ready(&state) {
+                return Ok(found);
+            }
+            if let Some(end) = &state.end {
+                return Err(Interrupted::Channel(end.clone()));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Interrupted::Deadline);
+            }
+            state = self
+                .shared
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn listen(&self, mut reader: impl Read) {
+        let end = self.read_events(&mut reader);
+        let mut state = self.lock();
+        state.end = Some(end);
+        // Whoever waits for one of these learns that nothing more will come.
+        state.processes.clear();
+        self.changed.notify_all();
+    }
+
+    fn read_events(&self, reader: &mut impl Read) -> ChannelEnd {
+        let mut decoder = Decoder::default();
+        let mut buffer = vec![0; CHUNK + 4096];
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) if decoder.is_partial() => {
+                    // The guest died in the middle of a message: that is an end, not junk.
+                    return ChannelEnd::Closed;
+                }
+                Ok(0) => return ChannelEnd::Closed,
+                Ok(length) => decoder.push(&buffer[..length]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(_) => return ChannelEnd::Closed,
+            }
+            loop {
+                match decoder.next_message() {
+                    Ok(Some(event)) => {
+                        if let Err(end) = self.follow(event) {
+                            return end;
+                        }
+                    }
+                    Ok(None) => break,
+                    Err(error) => return ChannelEnd::Corrupted(error.to_string()),
+                }
+            }
+        }
+    }
+
+    /// Moves the state machine by one event.
+    fn follow(&self, event: Event) -> Result<(), ChannelEnd> {
+        let mut state = self.lock();
+        let known = state.kernel.is_some();
+        let out_of_place = |what: &str| Err(ChannelEnd::Corrupted(format!("{what}, out of place")));
+        match event {
+            Event::Hello { .. } if known => return out_of_place("a second hello"),
+            Event::Hello { version, .. } if version != VERSION => {
+                return Err(ChannelEnd::Corrupted(format!(
+                    "an agent of protocol version {version}, expected version {VERSION}"
+                )));
+            }
+            Event::Hello { kernel, .. } => state.kernel = Some(kernel),
+            Event::AgentFailed { message } => return Err(ChannelEnd::AgentFailed(message)),
+            _ if !known => return out_of_place("an event before the hello"),
+            Event::Ready if state.ready => return out_of_place("a second ready"),
+            Event::Ready => state.ready = true,
+            Event::Refused(failure) => state.refused.push(failure),
+            Event::Stopping => state.stopping = true,
+            Event::Started { id, pid } => {
+                return state.deliver(id, ProcessEvent::Started { pid });
+            }
+            Event::SpawnFailed { id, failure } => {
+                state.deliver(id, ProcessEvent::Failed(failure))?;
+                state.processes.remove(&id);
+                return Ok(());
+            }
+            Event::Output { id, stream, data } => {
+                let data = data.into_vec();
+                return state.deliver(id, ProcessEvent::Output { stream, data });
+            }
+            Event::StdinReady { id, closed } => {
+                return state.deliver(id, ProcessEvent::StdinReady { closed });
+            }
+            Event::Exited { id, exit, completion, oom, usage: _ } => {
+                state.deliver(id, ProcessEvent::Exited { exit, completion, oom })?;
+                state.processes.remove(&id);
+                return Ok(());
+            }
+        }
+        self.changed.notify_all();
+        Ok(())
+    }
+}
+
+impl State {
+    fn deliver(&mut self, id: u32, event: ProcessEvent) -> Result<(), ChannelEnd> {
+        match self.processes.get(&id) {
+            // A receiver that is gone belongs to somebody who does not want to know.
+            Some(sender) => {
+                let _ = sender.send(event);
+                Ok(())
+            }
+            None => Err(ChannelEnd::Corrupted(format!("an event of unknown process {id}"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
