@@ -7,7 +7,7 @@ fn page() -> Box<Page> {
     #[expect(unsafe_code, reason = "the page is made of zeroed shared memory in real use too")]
     // SAFETY: a page consists of atomic integers, for which all-zero bytes are a value.
     unsafe {
-        Box::<Page>::new_zeroed().assume_init()
+        Box::new(std::mem::zeroed())
     }
 }
 

@@ -57,7 +57,7 @@ impl RunDir {
     /// Whether the filesystem has no room left for guest memory.
     pub(super) fn is_full(&self) -> bool {
         nix::sys::statvfs::statvfs(&self.path)
-            .is_ok_and(|stat| stat.blocks_available() as u64 * stat.fragment_size() as u64 <= FULL)
+            .is_ok_and(|stat| stat.blocks_available() * stat.fragment_size() <= FULL)
     }
 }
 

@@ -87,7 +87,7 @@ fn check(dir: &Path, mem: u64) -> Result<PathBuf, String> {
     if stat.flags().contains(FsFlags::ST_NOEXEC) {
         return Err("mounted noexec".to_owned());
     }
-    let room = stat.blocks_available() as u64 * stat.fragment_size() as u64;
+    let room = stat.blocks_available() * stat.fragment_size();
     if room < mem {
         return Err(format!("only {} MiB are free", room >> 20));
     }
@@ -126,8 +126,6 @@ mod tests {
         assert!(reason(with("/etc/passwd", 1 << 20)).contains("/etc/passwd: not a directory"));
         let huge = reason(with("/tmp", 1 << 60));
         assert!(huge.contains("/tmp: only ") && huge.contains(" MiB are free"), "{huge}");
-        let proc = reason(with("/proc", 1 << 20));
-        assert!(proc.contains("/proc: not writable") || proc.contains("noexec"), "{proc}");
     }
 
     #[test]
