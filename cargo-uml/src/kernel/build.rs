@@ -80,8 +80,8 @@ impl Build {
         let total = progress::steps_of_dry_run(&String::from_utf8_lossy(&dry_run.stdout));
 
         let started = Instant::now();
-        let message =
-            format_args!("Compiling Linux {} (log: {})", self.version, self.log.display());
+        reporter.note(format_args!("Build log: {}", self.log.display()));
+        let message = format_args!("Compiling Linux {}", self.version);
         let phase = reporter.counted(message, total, Unit::Steps);
         let mut steps = 0;
         self.run("linux", |line| {
