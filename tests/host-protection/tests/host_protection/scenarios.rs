@@ -1,0 +1,307 @@
+//! The tests.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{TcpListener, UdpSocket};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use nix::unistd::Pid;
+use tempfile::TempDir;
+use uml_test::{Error, Sandbox, Vm};
+
+use crate::attempt::{self, Place};
+use crate::host::{self, Host};
+use crate::tree::{self, Snapshot};
+use crate::{HOST, IN_GUEST, REPORT, TREE, files, sys};
+
+/// A test; an error is its failure.
+pub(crate) type Scenario = fn() -> Result<(), String>;
+
+/// Every test by name.
+pub(crate) const ALL: &[(&str, Scenario)] = &[
+    ("guest_root_changes_nothing", || attempts(Place::GuestRoot, Sandbox::Require)),
+    ("guest_root_would_without_the_sandbox", || attempts(Place::GuestRoot, Sandbox::Off)),
+    ("the_kernel_process_changes_nothing", || attempts(Place::Kernel, Sandbox::Require)),
+    ("the_kernel_process_would_without_the_sandbox", || attempts(Place::Kernel, Sandbox::Off)),
+    ("rw_dirs_may_be_written_and_nothing_beside_them", rw_dirs),
+];
+
+/// The kernel to boot, where a path is needed.
+pub(crate) fn kernel() -> PathBuf {
+    let named = std::env::var_os("UML_TEST_KERNEL");
+    PathBuf::from(named.unwrap_or_else(|| OsString::from("linux")))
+}
+
+/// Makes every attempt on a directory of its own, and judges them by what became of these.
+///
+/// # Errors
+/// Every attempt that did not end as it must.
+fn attempts(place: Place, sandbox: Sandbox) -> Result<(), String> {
+    let scratch = scratch();
+    let tree = scratch.path().join("t");
+    fs::create_dir(&tree).unwrap();
+    let directories: Vec<_> =
+        files::ATTEMPTS.iter().map(|one| attempt::directory(&tree, one.name)).collect();
+    for directory in &directories {
+        tree::fill(directory);
+    }
+    let before: Vec<_> = directories.iter().map(|directory| Snapshot::take(directory)).collect();
+    let outside = Snapshot::take(&tree);
+    let victims = (place == Place::Kernel).then(|| Victims::make(scratch.path()));
+    let report = match &victims {
+        None => from_a_guest(&tree, sandbox),
+        Some(victims) => from_the_kernels_place(scratch.path(), &tree, sandbox, &victims.host),
+    };
+    let results = attempt::results(&report);
+    let mut wrong = String::new();
+    for ((one, directory), before) in files::ATTEMPTS.iter().zip(&directories).zip(&before) {
+        let changes = before.changes(&Snapshot::take(directory));
+        let result = results.iter().find(|(name, _)| *name == one.name).map(|(_, result)| *result);
+        let wanted = one.effect.without_sandbox(place, root());
+        let fault = match (sandbox, result) {
+            (_, None) => Some("was not made".to_owned()),
+            (Sandbox::Off, Some(result)) => (wanted
+                .is_some_and(|wanted| wanted == changes.is_empty()))
+            .then(|| format!("without a sandbox it said {result}, changes: {changes:?}")),
+            (_, Some("ok")) => Some(format!("succeeded; changes: {changes}")),
+            (_, Some(result)) => (!changes.is_empty())
+                .then(|| format!("said {result}, and changed the host all the same: {changes}")),
+        };
+        if let Some(fault) = fault {
+            let _ = writeln!(wrong, "{}: {fault}", one.name);
+        }
+    }
+    if sandbox != Sandbox::Off {
+        let changes = outside.changes(&Snapshot::take(&tree));
+        if !changes.is_empty() {
+            let _ = writeln!(wrong, "beside the attempts' own directories: {changes}");
+        }
+    }
+    if let Some(victims) = victims {
+        victims.judge(&results, sandbox, &mut wrong);
+    }
+    show(place, sandbox, &report);
+    if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+}
+
+/// As root in a guest, through a hostfs mounted for writing.
+fn from_a_guest(tree: &Path, sandbox: Sandbox) -> String {
+    let vm = Vm::builder().sandbox(sandbox).boot().unwrap_or_else(|error| panic!("{error}"));
+    let place = "/mnt";
+    let mounted = vm
+        .command("mount")
+        .args(["-t", "hostfs", "-o"])
+        .arg(tree)
+        .args(["none", place])
+        .output()
+        .unwrap();
+    assert!(mounted.status.success(), "{mounted:?}");
+    let program = std::env::current_exe().unwrap();
+    let output = vm.command(program).args([IN_GUEST, place]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// In the kernel's place: this program is what the supervisor boots.
+fn from_the_kernels_place(scratch: &Path, tree: &Path, sandbox: Sandbox, host: &Host) -> String {
+    let reports = scratch.join("reports");
+    fs::create_dir(&reports).unwrap();
+    let report = reports.join("report");
+    let cmdline =
+        format!("{TREE}{} {REPORT}{} {HOST}{}", tree.display(), report.display(), host.to_text());
+    let booted = Vm::builder()
+        .kernel(std::env::current_exe().unwrap())
+        .sandbox(sandbox)
+        .rw_dir(&reports)
+        .cmdline(&cmdline)
+        .boot();
+    assert!(matches!(booted, Err(Error::Gone { .. })), "{booted:?}");
+    fs::read_to_string(&report).unwrap_or_else(|error| panic!("no report: {error}; {booted:?}"))
+}
+
+/// What the attempts of `host` are aimed at.
+struct Victims {
+    host: Host,
+    process: Child,
+    sibling: Option<Vm>,
+    tcp: TcpListener,
+    udp: UdpSocket,
+    named: UnixListener,
+    stream: UnixListener,
+    datagram: UnixDatagram,
+}
+
+impl Victims {
+    fn make(scratch: &Path) -> Self {
+        let process = Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().unwrap();
+        let victim = Pid::from_raw(process.id() as i32);
+        nix::unistd::setpgid(victim, victim).unwrap();
+        let sibling = Vm::builder().boot().unwrap_or_else(|error| panic!("{error}"));
+        let sibling_dir = sibling.run_dir().to_owned();
+        let kernel = fs::read_to_string(sibling_dir.join("u/pid")).unwrap();
+        let tcp = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = tcp.local_addr().unwrap().port();
+        let udp = UdpSocket::bind(("127.0.0.1", port)).unwrap();
+        let name = format!("uml-test-host-protection-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(&name).unwrap();
+        let named = UnixListener::bind_addr(&address).unwrap();
+        let sockets = scratch.join("s");
+        fs::create_dir(&sockets).unwrap();
+        let (stream, datagram) = (sockets.join("stream"), sockets.join("datagram"));
+        let host = Host {
+            port,
+            name,
+            stream: stream.clone(),
+            datagram: datagram.clone(),
+            victim,
+            segment: sys::call(libc::SYS_shmget, &[0, 4096, 0o600]).unwrap() as i32,
+            sibling: Pid::from_raw(kernel.trim().parse().unwrap()),
+            sibling_dir,
+        };
+        let stream = UnixListener::bind(stream).unwrap();
+        let datagram = UnixDatagram::bind(datagram).unwrap();
+        for nonblocking in [
+            tcp.set_nonblocking(true),
+            udp.set_nonblocking(true),
+            named.set_nonblocking(true),
+            stream.set_nonblocking(true),
+            datagram.set_nonblocking(true),
+        ] {
+            nonblocking.unwrap();
+        }
+        Self { host, process, sibling: Some(sibling), tcp, udp, named, stream, datagram }
+    }
+
+    /// Adds to `wrong` every attempt that did not end as it must.
+    fn judge(mut self, results: &[(&str, &str)], sandbox: Sandbox, wrong: &mut String) {
+        let late_landlock = landlock_version() < 9;
+        for one in host::ATTEMPTS {
+            let result =
+                results.iter().find(|(name, _)| *name == one.name).map(|(_, result)| *result);
+            let succeeds = match sandbox {
+                Sandbox::Off => one.effect.without_sandbox(Place::Kernel, root()),
+                Sandbox::Auto | Sandbox::Require if one.name == host::SEND_TO_A_PATH => {
+                    Some(late_landlock)
+                }
+                Sandbox::Auto | Sandbox::Require => Some(false),
+            };
+            let Some(result) = result else {
+                let _ = writeln!(wrong, "{}: was not made", one.name);
+                continue;
+            };
+            if succeeds.is_some_and(|succeeds| succeeds != (result == "ok")) {
+                let _ = writeln!(wrong, "{}: said {result} with {sandbox:?}", one.name);
+            }
+        }
+        // What the host itself saw, whatever the attempts say of themselves.
+        let mut unread = [0; 8];
+        let seen = [
+            ("TCP connection", self.tcp.accept().is_ok()),
+            ("UDP datagram", self.udp.recv(&mut unread).is_ok()),
+            ("connection to the abstract socket", self.named.accept().is_ok()),
+            ("connection to the socket's path", self.stream.accept().is_ok()),
+            ("changed priority", priority(self.host.victim) != priority(Pid::this())),
+        ];
+        for (what, seen) in seen {
+            if seen != (sandbox == Sandbox::Off) {
+                let _ = writeln!(wrong, "{what}: seen {seen} with {sandbox:?}");
+            }
+        }
+        let _ = self.datagram.recv(&mut unread);
+        if !matches!(self.process.try_wait(), Ok(None)) {
+            let _ = writeln!(wrong, "the victim has ended");
+        }
+        let sibling = self.sibling.take().unwrap();
+        let answer = sibling.command("echo").arg("alive").output();
+        if !answer.as_ref().is_ok_and(|output| output.stdout == b"alive\n") {
+            let _ = writeln!(wrong, "the sibling guest says {answer:?}");
+        }
+    }
+}
+
+impl Drop for Victims {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ =
+            sys::call(libc::SYS_shmctl, &[self.host.segment as usize, libc::IPC_RMID as usize, 0]);
+    }
+}
+
+/// The guest may write its `rw_dir`, and what lies beside it not even through it.
+fn rw_dirs() -> Result<(), String> {
+    let scratch = scratch();
+    let (inside, beside) = (scratch.path().join("inside"), scratch.path().join("beside"));
+    fs::create_dir(&inside).unwrap();
+    tree::fill(&beside);
+    let before = Snapshot::take(&beside);
+    let vm = Vm::builder()
+        .sandbox(Sandbox::Require)
+        .rw_dir(&inside)
+        .boot()
+        .unwrap_or_else(|error| panic!("{error}"));
+    let script = r#"
+        set -e
+        cd "$INSIDE"
+        echo written > file; mkdir dir; echo more > dir/other; mv dir/other dir/moved
+        ln file hard; ln -s file soft; : > gone; rm gone
+        ln -s "$BESIDE" out
+        mount -t hostfs -o "$BESIDE" none /mnt
+        mount -o remount,rw /mnt
+        set +e
+        echo x > /mnt/file; echo x > out/file; echo x > ../beside/file; mv file /mnt/file
+        ln /mnt/file stolen && echo x > stolen
+        mount -t hostfs -o "$INSIDE" none /srv; echo x > /srv/../beside/file
+        true"#;
+    let output = vm
+        .command("sh")
+        .args(["-c", script])
+        .env("INSIDE", &inside)
+        .env("BESIDE", &beside)
+        .output()
+        .unwrap();
+    vm.shutdown().unwrap();
+    let shell = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{shell}");
+    let found: BTreeSet<_> =
+        fs::read_dir(&inside).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let wanted: BTreeSet<_> = ["dir", "file", "hard", "out", "soft"].map(OsString::from).into();
+    assert_eq!(found, wanted, "{shell}");
+    assert_eq!(fs::read_to_string(inside.join("file")).unwrap(), "written\n");
+    assert_eq!(fs::read_to_string(inside.join("dir/moved")).unwrap(), "more\n");
+    assert_eq!(inside.join("hard").metadata().unwrap().nlink(), 2);
+    let changes = before.changes(&Snapshot::take(&beside));
+    if changes.is_empty() { Ok(()) } else { Err(format!("{changes}{shell}")) }
+}
+
+/// A directory for one test, with a short path: sockets are bound in it.
+fn scratch() -> TempDir {
+    tempfile::Builder::new().prefix("hp-").tempdir_in("/tmp").unwrap()
+}
+
+fn root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+fn priority(pid: Pid) -> Option<usize> {
+    sys::call(libc::SYS_getpriority, &[libc::PRIO_PROCESS as usize, pid.as_raw() as usize]).ok()
+}
+
+/// The host's own word, not uml-test's.
+fn landlock_version() -> usize {
+    sys::call(libc::SYS_landlock_create_ruleset, &[0, 0, 1]).unwrap_or(0)
+}
+
+/// Prints what each attempt said, for a run with `UML_TEST`'s own variables out of the way.
+#[expect(clippy::print_stderr, reason = "asked for by name, for people")]
+fn show(place: Place, sandbox: Sandbox, report: &str) {
+    if std::env::var_os("SHOW_ATTEMPTS").is_some() {
+        eprintln!("{place:?}, sandbox {sandbox:?}:\n{report}");
+    }
+}
