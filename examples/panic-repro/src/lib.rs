@@ -1,15 +1,15 @@
-//! Runs a script as root in a guest and tells whether the guest's kernel survives it.
+//! Runs a script in a guest and tells whether the guest's kernel survives it.
 //!
 //! A kernel panic ends the guest and nothing else: it comes back as a value with the kernel's
-//! message and call trace. `cargo run -p example-panic-repro -- SCRIPT` prints it and exits with 1,
-//! which is what `git bisect run` and CI want; `UML_TEST_KERNEL` names the kernel on trial.
+//! message and call trace.
 
+use std::fmt;
 use std::process::Output;
 use std::time::Duration;
 
-use uml_test::{Error, Vm, VmBuilder};
+use uml_test::{Error, VmBuilder};
 
-/// What became of a guest.
+/// What became of a guest's kernel.
 #[derive(Debug)]
 pub enum Verdict {
     /// The script came to its end, with whatever status.
@@ -25,14 +25,36 @@ pub struct Panic {
     pub release: String,
     /// The reason the kernel gave.
     pub message: String,
-    /// What it wrote to its console, call trace and all.
+    /// The end of its console: the panic, the registers, the call trace.
     pub console: String,
 }
 
-/// Runs `script` by `sh` in a guest of its own, which may live as long as `limit`.
+impl Panic {
+    /// The functions of the call trace, the innermost first, without offsets.
+    pub fn call_trace(&self) -> Vec<&str> {
+        // " [<60034a5b>] sysrq_handle_crash+0x16/0x18"; a question mark says that it is a guess.
+        let lines = self.console.lines().skip_while(|line| !line.contains("Call Trace:")).skip(1);
+        lines
+            .map_while(|line| line.split_once("] ")?.1.rsplit_once("] "))
+            .filter_map(|(_, function)| function.split_once('+'))
+            .map(|(name, _)| name)
+            .filter(|name| !name.starts_with('?'))
+            .collect()
+    }
+}
+
+impl fmt::Display for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "Linux {} panicked: {}\n", self.release, self.message)?;
+        f.write_str(&self.console)
+    }
+}
+
+/// Runs `script` by `sh`, as root, in the guest that `guest` describes; all may take `limit`.
 ///
 /// # Errors
-/// Every [`Error`] but a kernel panic: no kernel, a hang, a guest that ended in another way.
+/// Every [`Error`] but a kernel panic: no kernel, a hang, a guest that ended in another way. None
+/// of them says anything about the script.
 pub fn reproduce(guest: VmBuilder, script: &str, limit: Duration) -> Result<Verdict, Error> {
     let vm = guest.timeout(limit).boot()?;
     match vm.command("sh").args(["-c", script]).output() {
