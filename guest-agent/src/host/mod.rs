@@ -5,6 +5,7 @@
 //! the run directory goes. Limits and sandbox are applied here, where no other thread exists.
 
 mod cpu;
+mod filter;
 mod kernel;
 mod run_dir;
 mod sandbox;

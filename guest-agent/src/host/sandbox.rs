@@ -5,7 +5,6 @@
 //! hostfs mounted read-only stops nobody, root can mount it again. So the host's kernel enforces
 //! it. Reading stays allowed: libraries, tools and fixtures are the host's.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -15,47 +14,15 @@ use landlock::{
     RulesetAttr, RulesetCreatedAttr, RulesetError, Scope,
 };
 use nix::errno::Errno;
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+use seccompiler::BpfProgram;
 use uml_test_protocol::Failure;
 use uml_test_protocol::supervision::{Boot, Protection, Sandbox};
 
+use super::filter::{self, TRUNCATE_SINCE};
 use super::run_dir::RunDir;
 
 /// The newest rules this file knows; older kernels get what they have.
-const NEWEST: ABI = ABI::V7;
-
-/// Before this version Landlock does not stop truncate(2), so the filter does.
-const TRUNCATE_SINCE: i32 = 3;
-
-/// System calls that change metadata, which Landlock does not cover. The last numbers are newer
-/// than the libc crate's names: setxattrat, removexattrat (Linux 6.13), file_setattr (6.17).
-const METADATA: &[libc::c_long] = &[
-    libc::SYS_chmod,
-    libc::SYS_fchmod,
-    libc::SYS_fchmodat,
-    SYS_FCHMODAT2,
-    libc::SYS_chown,
-    libc::SYS_fchown,
-    libc::SYS_lchown,
-    libc::SYS_fchownat,
-    libc::SYS_utime,
-    libc::SYS_utimes,
-    libc::SYS_futimesat,
-    libc::SYS_utimensat,
-    libc::SYS_setxattr,
-    libc::SYS_lsetxattr,
-    libc::SYS_fsetxattr,
-    libc::SYS_removexattr,
-    libc::SYS_lremovexattr,
-    libc::SYS_fremovexattr,
-    SYS_SETXATTRAT,
-    SYS_REMOVEXATTRAT,
-    SYS_FILE_SETATTR,
-];
-const SYS_FCHMODAT2: libc::c_long = 452;
-const SYS_SETXATTRAT: libc::c_long = 463;
-const SYS_REMOVEXATTRAT: libc::c_long = 466;
-const SYS_FILE_SETATTR: libc::c_long = 469;
+const NEWEST: ABI = ABI::V10;
 
 /// A sandbox that is ready to be entered.
 pub(super) struct Prepared {
@@ -87,7 +54,7 @@ pub(super) fn prepare(boot: &Boot, run_dir: &RunDir) -> Result<Decision, Failure
         0 => None,
         _ => Some(ruleset(boot, run_dir)?),
     };
-    let filter = filter(abi).map_err(|error| {
+    let filter = filter::filter(abi).map_err(|error| {
         Failure::new(error.to_string(), "a seccomp filter", Errno::EINVAL as i32)
     })?;
     let protection = Protection { landlock_abi: abi, seccomp: true };
@@ -142,8 +109,10 @@ fn ruleset(boot: &Boot, run_dir: &RunDir) -> Result<landlock::RulesetCreated, Fa
         .into_iter()
         .chain(boot.writable.iter().map(|path| Path::new(OsStr::from_bytes(path))))
         .chain([Path::new("/dev/null")]);
+    // A device's node is a way to the device: none is made, also where files may be.
+    let below = write & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev);
     for path in granted {
-        let access = if path.is_dir() { write } else { write & file };
+        let access = if path.is_dir() { below } else { write & file };
         let fd = PathFd::new(path).map_err(|error| {
             Failure::new(error.to_string(), path.as_os_str().as_bytes(), Errno::last() as i32)
         })?;
@@ -156,19 +125,4 @@ fn ruleset(boot: &Boot, run_dir: &RunDir) -> Result<landlock::RulesetCreated, Fa
 
 fn landlock_failure(error: &RulesetError) -> Failure {
     Failure::new(error.to_string(), "the Landlock sandbox", Errno::last() as i32)
-}
-
-fn filter(abi: i32) -> Result<BpfProgram, seccompiler::BackendError> {
-    let mut denied: BTreeMap<i64, Vec<seccompiler::SeccompRule>> =
-        METADATA.iter().map(|number| (*number, Vec::new())).collect();
-    if abi < TRUNCATE_SINCE {
-        denied.insert(libc::SYS_truncate, Vec::new());
-    }
-    SeccompFilter::new(
-        denied,
-        SeccompAction::Allow,
-        SeccompAction::Errno(Errno::EPERM as u32),
-        std::env::consts::ARCH.try_into()?,
-    )?
-    .try_into()
 }

@@ -1,0 +1,229 @@
+//! The seccomp filter around a kernel process: what Landlock has no rights for.
+//!
+//! Guest root may come to run code of its own in the kernel process (with `seccomp=on` guest
+//! programs reach all of its memory), so the filter holds against any program, and not only
+//! against what hostfs passes on. What it denies is nothing that User Mode Linux needs; a new
+//! system call that changes metadata has to be added here.
+
+use std::collections::BTreeMap;
+
+use nix::errno::Errno;
+use seccompiler::{
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen as Width, SeccompCmpOp as Is,
+    SeccompCondition as Condition, SeccompFilter, SeccompRule as Rule, sock_filter,
+};
+
+/// Before this version Landlock does not stop truncate(2), so the filter does.
+pub(super) const TRUNCATE_SINCE: i32 = 3;
+
+/// Denied whatever their arguments are. The bare numbers are newer than the libc crate's names.
+const DENIED: &[&[libc::c_long]] = &[METADATA, UNSEEN, SYSTEM, MEMORY, PROCESSES];
+
+/// Change metadata, which Landlock does not cover.
+const METADATA: &[libc::c_long] = &[
+    libc::SYS_chmod,
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    SYS_FCHMODAT2,
+    libc::SYS_chown,
+    libc::SYS_fchown,
+    libc::SYS_lchown,
+    libc::SYS_fchownat,
+    libc::SYS_utime,
+    libc::SYS_utimes,
+    libc::SYS_futimesat,
+    libc::SYS_utimensat,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
+    SYS_SETXATTRAT,
+    SYS_REMOVEXATTRAT,
+    SYS_FILE_SETATTR,
+];
+const SYS_FCHMODAT2: libc::c_long = 452;
+const SYS_SETXATTRAT: libc::c_long = 463;
+const SYS_REMOVEXATTRAT: libc::c_long = 466;
+const SYS_FILE_SETATTR: libc::c_long = 469;
+
+/// Do what no filter sees: a ring's operations (setxattr is one) are system calls by other means,
+/// and the flags of openat2 lie in memory. Also connecting, by which sockets on the host's file
+/// system are reached (the Docker daemon's, say).
+const UNSEEN: &[libc::c_long] = &[
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_openat2,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_connect,
+];
+
+/// Change the whole system where the host's user is root.
+const SYSTEM: &[libc::c_long] = &[
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_open_tree,
+    SYS_OPEN_TREE_ATTR,
+    libc::SYS_move_mount,
+    libc::SYS_mount_setattr,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_quotactl,
+    libc::SYS_quotactl_fd,
+    libc::SYS_acct,
+    libc::SYS_sethostname,
+    libc::SYS_setdomainname,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    libc::SYS_clock_adjtime,
+    libc::SYS_adjtimex,
+    libc::SYS_reboot,
+    libc::SYS_kexec_load,
+    libc::SYS_kexec_file_load,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_fanotify_init,
+    libc::SYS_syslog,
+    libc::SYS_vhangup,
+    libc::SYS_iopl,
+    libc::SYS_ioperm,
+];
+const SYS_OPEN_TREE_ATTR: libc::c_long = 467;
+
+/// Reach memory and keys that the user's processes share by name or number.
+const MEMORY: &[libc::c_long] = &[
+    libc::SYS_shmget,
+    libc::SYS_shmat,
+    libc::SYS_shmctl,
+    libc::SYS_semget,
+    libc::SYS_semop,
+    libc::SYS_semtimedop,
+    libc::SYS_semctl,
+    libc::SYS_msgget,
+    libc::SYS_msgsnd,
+    libc::SYS_msgrcv,
+    libc::SYS_msgctl,
+    libc::SYS_mq_open,
+    libc::SYS_mq_unlink,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_keyctl,
+];
+
+/// Change other processes of the user, which Landlock keeps only from being traced and signalled.
+const PROCESSES: &[libc::c_long] = &[
+    libc::SYS_setpriority,
+    libc::SYS_ioprio_set,
+    libc::SYS_migrate_pages,
+    libc::SYS_move_pages,
+    libc::SYS_process_madvise,
+    libc::SYS_process_mrelease,
+];
+
+/// Take a process as their first argument; with 0 it is the caller, which is allowed.
+const OF_OTHERS: &[libc::c_long] = &[
+    libc::SYS_prlimit64,
+    libc::SYS_sched_setaffinity,
+    libc::SYS_sched_setattr,
+    libc::SYS_sched_setparam,
+    libc::SYS_sched_setscheduler,
+];
+
+/// Kinds of ioctl (the second byte of their numbers) that change files open for reading: flags
+/// such as "immutable" and fs-verity, attributes, version, and what btrfs has.
+const FILE_IOCTLS: &[u8] = &[b'f', b'X', b'v', 0x94];
+
+/// Create files. The numbers are those of the arguments with the flags (where it has them, and
+/// there O_CREAT counts) and with the mode.
+const CREATING: &[(libc::c_long, Option<u8>, u8)] = &[
+    (libc::SYS_open, Some(1), 2),
+    (libc::SYS_openat, Some(2), 3),
+    (libc::SYS_creat, None, 1),
+    (libc::SYS_mknod, None, 1),
+    (libc::SYS_mknodat, None, 2),
+];
+
+/// The filter, for a host whose Landlock has version `abi`.
+pub(super) fn filter(abi: i32) -> Result<BpfProgram, BackendError> {
+    let mut denied: BTreeMap<i64, Vec<Rule>> =
+        DENIED.iter().flat_map(|calls| calls.iter()).map(|call| (*call, Vec::new())).collect();
+    if abi < TRUNCATE_SINCE {
+        denied.insert(libc::SYS_truncate, Vec::new());
+    }
+    for call in OF_OTHERS {
+        denied.insert(*call, vec![rule(&[(0, Is::Ne, 0)])?]);
+    }
+    // The kernel process has no business on the host's networks. Sockets that are files it needs,
+    // for its management socket.
+    denied.insert(libc::SYS_socket, vec![rule(&[(0, Is::Ne, libc::AF_UNIX as u64)])?]);
+    let kinds = FILE_IOCTLS.iter().map(|kind| {
+        let kind = u64::from(*kind) << 8;
+        rule(&[(1, Is::MaskedEq(0xff00), kind)])
+    });
+    denied.insert(libc::SYS_ioctl, kinds.collect::<Result<_, _>>()?);
+    for (call, flags, mode) in CREATING {
+        // Nobody is to find a program that runs as the host's user.
+        let rules = [libc::S_ISUID, libc::S_ISGID].map(|bit| {
+            let bit = u64::from(bit);
+            let create = libc::O_CREAT as u64;
+            let creates = flags.map(|at| (at, Is::MaskedEq(create), create));
+            let set_id = (*mode, Is::MaskedEq(bit), bit);
+            rule(&creates.into_iter().chain([set_id]).collect::<Vec<_>>())
+        });
+        denied.insert(*call, rules.into_iter().collect::<Result<_, _>>()?);
+    }
+    let filter: BpfProgram = SeccompFilter::new(
+        denied,
+        SeccompAction::Allow,
+        SeccompAction::Errno(Errno::EPERM as u32),
+        std::env::consts::ARCH.try_into()?,
+    )?
+    .try_into()?;
+    Ok(without_x32().into_iter().chain(filter).collect())
+}
+
+/// A rule that all of these make up: argument, comparison, value.
+fn rule(conditions: &[(u8, Is, u64)]) -> Result<Rule, BackendError> {
+    let conditions = conditions
+        .iter()
+        .map(|(at, is, value)| Condition::new(*at, Width::Dword, is.clone(), *value));
+    Rule::new(conditions.collect::<Result<_, _>>()?)
+}
+
+/// Denies the x32 ABI, which has a second number for every call: the same one with a bit set.
+fn without_x32() -> [sock_filter; 3] {
+    const LOAD_WORD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
+    const IF_AT_LEAST: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
+    const RETURN: u16 = 0x06; // BPF_RET | BPF_K
+    const NUMBER: u32 = 0; // offset in struct seccomp_data
+    const X32: u32 = 1 << 30;
+    let step = |code, k, jf| sock_filter { code, jt: 0, jf, k };
+    [
+        step(LOAD_WORD, NUMBER, 0),
+        step(IF_AT_LEAST, X32, 1),
+        step(RETURN, SeccompAction::Errno(Errno::EPERM as u32).into(), 0),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 4096 instructions is the kernel's limit.
+    #[test]
+    fn the_filter_fits() {
+        for abi in [0, TRUNCATE_SINCE] {
+            assert!(filter(abi).unwrap().len() <= 4096);
+        }
+    }
+}
