@@ -164,7 +164,7 @@ pub(crate) const ATTEMPTS: &[Attempt<Path>] = &[
     },
     Attempt {
         name: "lchown",
-        effect: Everywhere,
+        effect: KernelOnly,
         run: |dir| {
             let owner = dir.join("link").symlink_metadata()?;
             std::os::unix::fs::lchown(dir.join("link"), Some(owner.uid()), Some(owner.gid()))
@@ -183,7 +183,8 @@ pub(crate) const ATTEMPTS: &[Attempt<Path>] = &[
         effect: Everywhere,
         run: |dir| {
             let path = c_path(&dir.join("file"));
-            let then = [1_000_000_i64; 4];
+            // Two times, each in seconds and microseconds.
+            let then = [1_000_000_i64, 0, 1_000_000, 0];
             call(libc::SYS_utimes, &[path.as_ptr() as usize, pointer(&then)]).map(drop)
         },
     },

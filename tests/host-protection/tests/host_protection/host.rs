@@ -173,7 +173,7 @@ pub(crate) const ATTEMPTS: &[Attempt<Host>] = &[
         run: |host| {
             let proc = PathBuf::from(format!("/proc/{}", host.victim));
             let stack = stack_of(&proc)?;
-            OpenOptions::new().write(true).open(proc.join("mem"))?.write_all_at(b"\0", stack)
+            OpenOptions::new().write(true).open(proc.join("mem"))?.write_all_at(&[0], stack)
         },
     },
     Attempt {
@@ -181,7 +181,8 @@ pub(crate) const ATTEMPTS: &[Attempt<Host>] = &[
         effect: HostDependent,
         run: |host| {
             let stack = stack_of(&PathBuf::from(format!("/proc/{}", host.victim)))?;
-            let ours = [b"\0".as_ptr() as usize, 1];
+            let zero = 0_u8;
+            let ours = [pointer(&zero), 1];
             let theirs = [stack as usize, 1];
             let pid = host.victim.as_raw() as usize;
             let arguments = [pid, pointer(&ours), 1, pointer(&theirs), 1, 0];
