@@ -21,6 +21,15 @@ pub const MAX_PAYLOAD: usize = 8 << 20;
 /// How much of a stream one message carries, in bytes: the size of a pipe's buffer.
 pub const CHUNK: usize = 64 << 10;
 
+/// How many bytes the host may have on their way to the agent, which [`Event::Received`] gives back.
+///
+/// A tty holds 4,095 bytes for its reader, and with less than 128 bytes left in it User Mode Linux
+/// stops listening to the line and never starts again (`line_throttle()` and `line_unthrottle()`
+/// in `arch/um/drivers/line.c`, Linux 7.2): later requests would not be seen.
+///
+/// [`Event::Received`]: crate::Event::Received
+pub const WINDOW: usize = 3 << 10;
+
 const MAGIC: [u8; 4] = *b"umlt";
 const HEADER: usize = 16;
 

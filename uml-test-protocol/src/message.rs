@@ -85,6 +85,12 @@ pub enum Event {
         /// `uname -r` of the guest's kernel.
         kernel: String,
     },
+    /// The agent has taken this many bytes of requests from the channel since the last such event;
+    /// the host may send as many more. See [`crate::frame::WINDOW`].
+    Received {
+        /// How many.
+        bytes: u32,
+    },
     /// The guest is set up.
     Ready,
     /// A request could not be honoured; the guest goes on.

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use nix::mount::MsFlags;
 use nix::sys::termios::{self, SetArg};
-use uml_test_protocol::frame::{CHUNK, Decoder, Encoder};
+use uml_test_protocol::frame::{CHUNK, Decoder, Encoder, WINDOW};
 use uml_test_protocol::{Event, Failure, Request};
 
 use super::mounts::mount;
@@ -21,6 +21,8 @@ pub(super) struct Channel {
     encoder: Encoder,
     decoder: Decoder,
     buffer: Vec<u8>,
+    /// Bytes read of which the host does not know yet.
+    received: usize,
 }
 
 impl Channel {
@@ -49,6 +51,7 @@ impl Channel {
             encoder: Encoder::default(),
             decoder: Decoder::default(),
             buffer: vec![0; CHUNK],
+            received: 0,
         })
     }
 
@@ -65,11 +68,19 @@ impl Channel {
         match self.tty.read(&mut self.buffer) {
             // The host closed its end: nobody is left to run anything for.
             Ok(0) => return Err(Failure::new("read from", DEVICE, libc::EPIPE)),
-            Ok(length) => self.decoder.push(&self.buffer[..length]),
+            Ok(length) => {
+                self.decoder.push(&self.buffer[..length]);
+                self.received += length;
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => {
                 return Err(Failure::new("read from", DEVICE, error.raw_os_error().unwrap_or(0)));
             }
+        }
+        // Not every time: most requests are small, and need no answer but their own.
+        if self.received >= WINDOW / 3 {
+            let bytes = std::mem::take(&mut self.received) as u32;
+            self.send(&Event::Received { bytes })?;
         }
         let mut requests = Vec::new();
         while let Some(request) =

@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use uml_test_protocol::completion::Completion;
-use uml_test_protocol::frame::{CHUNK, Decoder, Encoder};
+use uml_test_protocol::frame::{CHUNK, Decoder, Encoder, WINDOW};
 use uml_test_protocol::{Event, Exit, Failure, OomKill, Request, Setup, Spawn, Stream, VERSION};
 
 use crate::outcome::ChannelEnd;
@@ -43,7 +43,6 @@ pub(crate) enum Interrupted {
 
 /// A conversation with an agent.
 pub(crate) struct Session {
-    writer: Mutex<Writer>,
     shared: Arc<Shared>,
 }
 
@@ -51,9 +50,15 @@ struct Writer {
     stream: Box<dyn Write + Send>,
     encoder: Encoder,
     next_id: u32,
+    /// Frames, or what is left of them, that wait for the agent to take what was sent before.
+    pending: Vec<u8>,
+    /// How many bytes may be sent.
+    credit: usize,
 }
 
 struct Shared {
+    /// Locked before `state` where both are.
+    writer: Mutex<Writer>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -77,13 +82,23 @@ impl Session {
         reader: impl Read + Send + 'static,
         writer: impl Write + Send + 'static,
     ) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
+        let writer = Writer {
+            stream: Box::new(writer),
+            encoder: Encoder::default(),
+            next_id: 1,
+            pending: Vec::new(),
+            credit: WINDOW,
+        };
+        let shared = Arc::new(Shared {
+            writer: Mutex::new(writer),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        });
         let theirs = Arc::clone(&shared);
         std::thread::Builder::new()
             .name("uml-test session".to_owned())
             .spawn(move || theirs.listen(reader))?;
-        let writer = Writer { stream: Box::new(writer), encoder: Encoder::default(), next_id: 1 };
-        Ok(Self { writer: Mutex::new(writer), shared })
+        Ok(Self { shared })
     }
 
     /// Waits for the agent's first words; the guest's kernel release.
@@ -104,7 +119,7 @@ impl Session {
         mut spawn: Spawn,
     ) -> Result<(u32, Receiver<ProcessEvent>), Interrupted> {
         let (sender, receiver) = channel();
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writer = self.shared.writer();
         let id = writer.next_id;
         writer.next_id += 1;
         spawn.id = id;
@@ -121,8 +136,7 @@ impl Session {
 
     /// Sends a request that has no answer of its own.
     pub(crate) fn request(&self, request: &Request) -> Result<(), Interrupted> {
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        self.send(&mut writer, request)
+        self.send(&mut self.shared.writer(), request)
     }
 
     /// How the channel ended, if it has.
@@ -135,7 +149,8 @@ impl Session {
             .encoder
             .encode(request)
             .map_err(|error| Interrupted::Refused(Failure::new(error.to_string(), "", 0)))?;
-        match writer.stream.write_all(&frame) {
+        writer.pending.extend_from_slice(&frame);
+        match writer.flush() {
             Ok(()) => Ok(()),
             // The guest's end is closed; the reader knows more, or will in a moment.
             Err(_) => Err(Interrupted::Channel(self.end().unwrap_or(ChannelEnd::Closed))),
@@ -184,7 +199,34 @@ impl Session {
     }
 }
 
+impl Writer {
+    /// Sends as much as may be sent. Never waits: so little always has room in the socket.
+    fn flush(&mut self) -> std::io::Result<()> {
+        let length = self.pending.len().min(self.credit);
+        if length > 0 {
+            self.stream.write_all(&self.pending[..length])?;
+            self.pending.drain(..length);
+            self.credit -= length;
+        }
+        Ok(())
+    }
+}
+
 impl Shared {
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The agent has taken so many bytes.
+    fn received(&self, bytes: u32) -> Result<(), ChannelEnd> {
+        let mut writer = self.writer();
+        writer.credit = writer.credit.saturating_add(bytes as usize);
+        if writer.credit > WINDOW {
+            return Err(ChannelEnd::Corrupted("the receipt of more than was sent".to_owned()));
+        }
+        writer.flush().map_err(|_| ChannelEnd::Closed)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -228,6 +270,9 @@ impl Shared {
 
     /// Moves the state machine by one event.
     fn follow(&self, event: Event) -> Result<(), ChannelEnd> {
+        if let Event::Received { bytes } = event {
+            return self.received(bytes);
+        }
         let mut state = self.lock();
         let known = state.kernel.is_some();
         let out_of_place = |what: &str| Err(ChannelEnd::Corrupted(format!("{what}, out of place")));
@@ -241,6 +286,7 @@ impl Shared {
             Event::Hello { kernel, .. } => state.kernel = Some(kernel),
             Event::AgentFailed { message } => return Err(ChannelEnd::AgentFailed(message)),
             _ if !known => return out_of_place("an event before the hello"),
+            Event::Received { .. } => {} // above: it concerns no state
             Event::Ready if state.ready => return out_of_place("a second ready"),
             Event::Ready => state.ready = true,
             Event::Refused(failure) => state.refused.push(failure),

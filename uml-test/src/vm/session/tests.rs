@@ -36,6 +36,13 @@ impl Agent {
         }
     }
 
+    /// Reads so many bytes, and looks whether there are more.
+    fn take(&mut self, length: usize) -> bool {
+        self.stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        self.stream.read_exact(&mut vec![0; length]).unwrap();
+        self.stream.read(&mut [0]).is_ok()
+    }
+
     fn hello(&mut self) {
         self.say(&Event::Hello { version: VERSION, kernel: "7.2".into() });
     }
@@ -176,4 +183,29 @@ fn a_truncated_message_is_an_end_and_no_junk() {
         agent.stream.shutdown(std::net::Shutdown::Both).unwrap();
     });
     assert_eq!(end, ChannelEnd::Closed);
+}
+
+#[test]
+fn no_more_is_sent_than_the_agent_has_room_for() {
+    let (session, mut agent) = connect();
+    agent.hello();
+    let data = Bytes::from(vec![b'x'; 3 * WINDOW]);
+    session.request(&Request::Stdin { id: 1, data, end: true }).unwrap();
+    assert!(!agent.take(WINDOW), "more than the window was sent");
+    agent.say(&Event::Received { bytes: 1000 });
+    assert!(!agent.take(1000), "more than was taken was sent");
+    agent.say(&Event::Received { bytes: WINDOW as u32 });
+    assert!(!agent.take(WINDOW), "more than the window was sent");
+}
+
+#[test]
+fn a_receipt_of_more_than_was_sent_is_an_error() {
+    let end = end_after(|agent| {
+        agent.hello();
+        agent.say(&Event::Received { bytes: 1 });
+    });
+    assert!(
+        matches!(&end, ChannelEnd::Corrupted(found) if found.contains("more than was sent")),
+        "{end:?}"
+    );
 }
