@@ -1,1 +1,115 @@
-fn main() {}
+//! Every fixture in real guests, through every way of running tests. `README.md` says how to call
+//! this and what the variables do.
+
+mod command;
+mod fixtures;
+mod left;
+mod table;
+mod verdicts;
+mod ways;
+
+use std::process::ExitCode;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+
+use fixtures::Fixtures;
+use table::ROWS;
+use verdicts::Problem;
+use ways::WAYS;
+
+/// How often the guest-side checks are repeated.
+const REPEAT: &str = "UML_TEST_E2E_REPEAT";
+/// `UML_TEST_TRAPS` for all guests.
+const TRAPS: &str = "UML_TEST_E2E_TRAPS";
+
+/// Checks that keep all CPUs busy run alone: the others look at the clock.
+static CPUS: RwLock<()> = RwLock::new(());
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let repeat = std::env::var(REPEAT).map_or(1, |times| times.parse().expect("a whole number"));
+    left::adopt_orphans();
+    // Not for a list, which is asked for often and must be quick.
+    let fixtures = if arguments.list {
+        None
+    } else {
+        Some(Arc::new(Fixtures::build(std::env::var(TRAPS).ok())))
+    };
+    let conclusion = libtest_mimic::run(&arguments, trials(&fixtures, repeat));
+    let left = [left::orphans(), left::ownerless_sockets()].concat();
+    if !left.is_empty() {
+        eprintln!("left behind by all of these:\n{}", left.join("\n"));
+        return ExitCode::FAILURE;
+    }
+    conclusion.exit_code()
+}
+
+fn trials(fixtures: &Option<Arc<Fixtures>>, repeat: usize) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for (way, way_name) in WAYS {
+        for row in ROWS {
+            let name = format!("alone::{way_name}::{}", row.name);
+            trials.push(light(fixtures, name, move |fixtures| {
+                repeated(repeat, || verdicts::alone(fixtures, way, row))
+            }));
+        }
+        trials.push(heavy(fixtures, format!("bulk::{way_name}"), move |fixtures| {
+            repeated(repeat, || verdicts::in_bulk(fixtures, way, &[]))
+        }));
+    }
+    trials.push(heavy(fixtures, "bulk::custom_with_ptrace".to_owned(), |fixtures| {
+        let (way, _) = WAYS[1];
+        outcome(verdicts::in_bulk(fixtures, way, &[("UML_TEST_TRAPS", "ptrace")]))
+    }));
+    trials
+}
+
+type Checked = Result<Completion, Failed>;
+
+fn outcome(result: Result<(), Problem>) -> Checked {
+    match result {
+        Ok(()) => Ok(Completion::Completed),
+        Err(Problem::NoNextest) => Ok(Completion::ignored_with("cargo-nextest is not installed")),
+        Err(Problem::Wrong(what)) => Err(what.into()),
+    }
+}
+
+/// Does a check so many times, and tells of every time that it did not pass.
+fn repeated(times: usize, check: impl Fn() -> Result<(), Problem>) -> Checked {
+    let mut problems = Vec::new();
+    for time in 1..=times {
+        match check() {
+            Ok(()) => {}
+            Err(Problem::NoNextest) => return outcome(Err(Problem::NoNextest)),
+            Err(Problem::Wrong(what)) => problems.push(format!("run {time} of {times}: {what}")),
+        }
+    }
+    if problems.is_empty() { Ok(Completion::Completed) } else { Err(problems.join("\n").into()) }
+}
+
+/// A check that leaves a CPU free.
+fn light(
+    fixtures: &Option<Arc<Fixtures>>,
+    name: String,
+    check: impl FnOnce(&Fixtures) -> Checked + Send + 'static,
+) -> Trial {
+    let fixtures = fixtures.clone();
+    Trial::ignorable_test(name, move || {
+        let _shared = CPUS.read().unwrap_or_else(PoisonError::into_inner);
+        check(fixtures.as_deref().expect("built, as this is no list"))
+    })
+}
+
+/// A check that takes all CPUs.
+fn heavy(
+    fixtures: &Option<Arc<Fixtures>>,
+    name: String,
+    check: impl FnOnce(&Fixtures) -> Checked + Send + 'static,
+) -> Trial {
+    let fixtures = fixtures.clone();
+    Trial::ignorable_test(name, move || {
+        let _whole = CPUS.write().unwrap_or_else(PoisonError::into_inner);
+        check(fixtures.as_deref().expect("built, as this is no list"))
+    })
+}

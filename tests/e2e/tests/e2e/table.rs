@@ -107,7 +107,8 @@ pub(crate) const ROWS: &[Row] = &[
     Row::new("verdicts::ignored", Expected::Ignored, ""),
     Row::new("verdicts::ignored_and_fails", Expected::Ignored, ""),
     Row::new("verdicts::skips", Expected::Skipped, "needs a flux capacitor"),
-    Row::new("verdicts::skips_where_a_panic_is_due", Expected::Skipped, "needs a flux").should_panic(),
+    Row::new("verdicts::skips_where_a_panic_is_due", Expected::Skipped, "needs a flux")
+        .should_panic(),
     Row::fails("ends::exits_0", Kind::EndedEarly, "completed: exit code 0"),
     Row::fails("ends::exits_0_at_once", Kind::EndedEarly, "completed: exit code 0"),
     Row::fails("ends::becomes_another_program", Kind::EndedEarly, "completed: exit code 0"),

@@ -1,0 +1,180 @@
+//! What a guest could leave behind: processes, run directories, sockets, memory files.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How soon all of it has to be gone.
+const SOON: Duration = Duration::from_secs(1);
+
+/// A directory for the guests of one check: whatever they have on the host names it.
+pub(crate) struct Base {
+    dir: tempfile::TempDir,
+}
+
+impl Base {
+    /// On a tmpfs where there is one, and with a short path, as sockets need it.
+    pub(crate) fn new() -> Self {
+        Self::named("e2e-")
+    }
+
+    pub(crate) fn named(prefix: &str) -> Self {
+        let place = if Path::new("/dev/shm").is_dir() { "/dev/shm" } else { "/tmp" };
+        let dir = tempfile::Builder::new().prefix(prefix).rand_bytes(8).tempdir_in(place).unwrap();
+        Self { dir }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Everything there still is.
+    pub(crate) fn left(&self) -> Vec<String> {
+        let mut left: Vec<_> = fs::read_dir(self.path())
+            .unwrap()
+            .map(|entry| format!("file {}", entry.unwrap().path().display()))
+            .collect();
+        left.extend(processes_of(self.path()));
+        left
+    }
+
+    /// Waits until nothing is left.
+    ///
+    /// # Panics
+    /// Where something is, after a second.
+    pub(crate) fn assert_empty(&self) {
+        let started = Instant::now();
+        loop {
+            let left = self.left();
+            if left.is_empty() {
+                return;
+            }
+            assert!(started.elapsed() < SOON, "left after {SOON:?}:\n{}", left.join("\n"));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// The processes that have `base` in their arguments, open files or mappings: a kernel, what runs
+/// its user space, its supervisor. A memory file has no name, but whoever holds it does.
+fn processes_of(base: &Path) -> Vec<String> {
+    let needle = base.as_os_str().as_bytes();
+    let mentions = |bytes: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
+    let mut found = Vec::new();
+    for (pid, dir) in processes() {
+        let line = fs::read(dir.join("cmdline")).unwrap_or_default();
+        let maps = || fs::read(dir.join("maps")).unwrap_or_default();
+        if mentions(&line)
+            || descriptors(&dir).any(|path| mentions(path.as_os_str().as_bytes()))
+            || mentions(&maps())
+        {
+            if pid != std::process::id() {
+                let line = String::from_utf8_lossy(&line).replace('\0', " ");
+                found.push(format!("process {pid}: {line:.200}"));
+            }
+        }
+    }
+    found
+}
+
+fn descriptors(process: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
+    entries.filter_map(|entry| fs::read_link(entry.path()).ok())
+}
+
+fn processes() -> Vec<(u32, PathBuf)> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    entries
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path())))
+        .collect()
+}
+
+/// The parent of a process, and whether it has ended and only waits to be collected.
+fn parent(process: &Path) -> Option<(u32, bool)> {
+    let stat = fs::read_to_string(process.join("stat")).ok()?;
+    // The name, in parentheses, may hold anything.
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    let ended = fields.next()? == "Z";
+    Some((fields.next()?.parse().ok()?, ended))
+}
+
+/// Makes this process the one that orphans among its descendants become children of, so that
+/// [`orphans`] finds them.
+pub(crate) fn adopt_orphans() {
+    nix::sys::prctl::set_child_subreaper(true).unwrap();
+}
+
+/// What is left of all that this process ever started, once its own children have ended.
+pub(crate) fn orphans() -> Vec<String> {
+    let started = Instant::now();
+    loop {
+        let mut parents = std::collections::HashMap::new();
+        for (pid, dir) in processes() {
+            if let Some((parent, false)) = parent(&dir) {
+                parents.insert(pid, (parent, dir));
+            }
+        }
+        let descends = |pid: &u32| {
+            let mut at = *pid;
+            while let Some((parent, _)) = parents.get(&at) {
+                if *parent == std::process::id() {
+                    return true;
+                }
+                at = *parent;
+            }
+            false
+        };
+        let left: Vec<_> = parents
+            .iter()
+            .filter(|(pid, _)| descends(pid))
+            .map(|(pid, (_, dir))| {
+                let line = fs::read(dir.join("cmdline")).unwrap_or_default();
+                let sockets = uml_test_sockets_of(dir);
+                format!("process {pid}: {:.200} {sockets:?}", String::from_utf8_lossy(&line))
+            })
+            .collect();
+        if left.is_empty() || started.elapsed() > SOON {
+            return left;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The abstract sockets `@uml-test/…` that a process holds.
+fn uml_test_sockets_of(process: &Path) -> Vec<String> {
+    let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    let held: Vec<_> = descriptors(process).collect();
+    table
+        .lines()
+        .filter(|line| line.contains(" @uml-test/"))
+        .filter(|line| {
+            let inode = line.split_whitespace().nth(6).unwrap_or_default();
+            held.contains(&PathBuf::from(format!("socket:[{inode}]")))
+        })
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The abstract sockets `@uml-test/…` that no process holds: there can be none.
+pub(crate) fn ownerless_sockets() -> Vec<String> {
+    let started = Instant::now();
+    loop {
+        let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+        let held: std::collections::HashSet<_> =
+            processes().iter().flat_map(|(_, dir)| descriptors(dir)).collect();
+        let left: Vec<_> = table
+            .lines()
+            .filter(|line| line.contains(" @uml-test/"))
+            .filter(|line| {
+                let inode = line.split_whitespace().nth(6).unwrap_or_default();
+                !held.contains(&PathBuf::from(format!("socket:[{inode}]")))
+            })
+            .map(str::to_owned)
+            .collect();
+        // Other runs on this machine come and go between the two readings.
+        if left.is_empty() || started.elapsed() > SOON {
+            return left;
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Whether what was shown for a fixture is what its row says.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::fixtures::Fixtures;
+use crate::table::{Expected, Kind, LEADS, ROWS, Row, row};
+use crate::ways::{Shown, Verdict, Wanted, Way};
+
+/// What nextest itself takes to start, list the tests and report.
+const NEXTEST: Duration = Duration::from_secs(2);
+
+/// Runs one fixture alone.
+pub(crate) fn alone(fixtures: &Fixtures, way: Way, row: &Row) -> Result<(), Problem> {
+    let name = row.full_name();
+    let wanted = Wanted { only: Some(&name), ..Wanted::default() };
+    let Some((shown, finished)) = way.run(fixtures, &wanted) else {
+        return Err(Problem::NoNextest);
+    };
+    let [(found, shown)] = &shown.into_iter().collect::<Vec<_>>()[..] else {
+        return Err(Problem::Wrong(format!("not one test:\n{}", finished.text())));
+    };
+    let mut problems = String::new();
+    if *found != name {
+        let _ = writeln!(problems, "{found} ran");
+    }
+    problems.push_str(&judge(row, way, shown));
+    let limit = row.within + if way.is_nextest() { NEXTEST } else { Duration::ZERO };
+    if finished.took > limit {
+        let _ = writeln!(problems, "took {:?}, more than {limit:?}", finished.took);
+    }
+    if problems.is_empty() { Ok(()) } else { Err(Problem::Wrong(problems)) }
+}
+
+/// Runs all fixtures at once.
+pub(crate) fn in_bulk(fixtures: &Fixtures, way: Way, env: &[(&str, &str)]) -> Result<(), Problem> {
+    let wanted = Wanted { threads: 8, env, ..Wanted::default() };
+    let Some((mut shown, _)) = way.run(fixtures, &wanted) else { return Err(Problem::NoNextest) };
+    let mut problems = String::new();
+    for row in ROWS {
+        match shown.remove(&row.full_name()) {
+            Some(shown) => problems.push_str(&judge(row, way, &shown)),
+            None => {
+                let _ = writeln!(problems, "{} was not run", row.name);
+            }
+        }
+    }
+    for name in shown.keys() {
+        let _ = writeln!(problems, "{name} has no row: {:?}", row(name));
+    }
+    if problems.is_empty() { Ok(()) } else { Err(Problem::Wrong(problems)) }
+}
+
+/// Why a check did not pass.
+#[derive(Debug)]
+pub(crate) enum Problem {
+    NoNextest,
+    Wrong(String),
+}
+
+/// What is wrong with what was shown; nothing where it fits.
+pub(crate) fn judge(row: &Row, way: Way, shown: &Shown) -> String {
+    let verdict = match (row.expected, way) {
+        (Expected::Passed, _) => Verdict::Passed,
+        (Expected::Ignored, _) => Verdict::Ignored,
+        (Expected::Fails(_), _) => Verdict::Failed,
+        // libtest has no skipping at run time, and nextest does not see the custom runner's.
+        (Expected::Skipped, Way::Custom) => Verdict::Ignored,
+        (Expected::Skipped, Way::NextestCustom) => Verdict::Passed,
+        (Expected::Skipped, Way::Libtest | Way::NextestLibtest) if row.should_panic => {
+            Verdict::Failed
+        }
+        (Expected::Skipped, Way::Libtest | Way::NextestLibtest) => Verdict::Passed,
+    };
+    let mut wrong = Vec::new();
+    if shown.verdict != verdict {
+        wrong.push(format!("shown as {:?}, expected {verdict:?}", shown.verdict));
+    }
+    let kind = match row.expected {
+        Expected::Fails(kind) => Some(kind),
+        Expected::Passed | Expected::Ignored | Expected::Skipped => None,
+    };
+    wrong.extend(wrong_kinds(kind, &shown.text));
+    if !shown.text.contains(row.says) {
+        wrong.push(format!("nothing says `{}`", row.says));
+    }
+    if wrong.is_empty() {
+        return String::new();
+    }
+    format!("{}: {}\n{}\n", row.name, wrong.join("; "), shown.text)
+}
+
+/// A report begins a line with its kind; no other kind's words may begin one.
+pub(crate) fn wrong_kinds(expected: Option<Kind>, text: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (kind, lead) in LEADS {
+        let said = text.lines().any(|line| line.starts_with(lead));
+        if said != (expected == Some(kind)) {
+            wrong.push(format!("said to be {kind:?}: {said}"));
+        }
+    }
+    wrong
+}

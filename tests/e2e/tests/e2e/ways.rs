@@ -1,0 +1,207 @@
+//! The ways of running a fixture, and what each of them shows.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::command::{Finished, run};
+use crate::fixtures::{Fixtures, NextestCommand};
+use crate::left::Base;
+
+/// No check takes longer; most take a hundredth of it.
+const LIMIT: Duration = Duration::from_secs(240);
+
+/// How fixtures are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Libtest,
+    Custom,
+    NextestLibtest,
+    NextestCustom,
+}
+
+/// All of them, with their names.
+pub(crate) const WAYS: [(Way, &str); 4] = [
+    (Way::Libtest, "libtest"),
+    (Way::Custom, "custom"),
+    (Way::NextestLibtest, "nextest-libtest"),
+    (Way::NextestCustom, "nextest-custom"),
+];
+
+/// What was shown for one test.
+#[derive(Clone, Debug)]
+pub(crate) struct Shown {
+    pub(crate) verdict: Verdict,
+    /// Everything that was said about it, on any stream.
+    pub(crate) text: String,
+}
+
+/// The words that all ways share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Passed,
+    Failed,
+    Ignored,
+}
+
+/// What to run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wanted<'w> {
+    /// Exactly this test, or all but those of the modules `host` and `output`.
+    pub(crate) only: Option<&'w str>,
+    pub(crate) threads: u32,
+    /// `--ignored`, where the ignored ones are wanted.
+    pub(crate) ignored: bool,
+    pub(crate) env: &'w [(&'w str, &'w str)],
+}
+
+impl Way {
+    pub(crate) fn is_nextest(self) -> bool {
+        matches!(self, Self::NextestLibtest | Self::NextestCustom)
+    }
+
+    /// Whether the tests themselves run under libtest.
+    pub(crate) fn is_libtest(self) -> bool {
+        matches!(self, Self::Libtest | Self::NextestLibtest)
+    }
+
+    /// The command, with the place of its report; `None` where nextest is not installed.
+    pub(crate) fn command(
+        self,
+        fixtures: &Fixtures,
+        base: &Base,
+        wanted: &Wanted<'_>,
+    ) -> Option<(Command, Option<PathBuf>)> {
+        let threads = wanted.threads.max(1).to_string();
+        let (mut command, report) = match self {
+            Self::Libtest | Self::Custom => {
+                let binary = if self.is_libtest() { &fixtures.libtest } else { &fixtures.custom };
+                let mut command = fixtures.command(binary, base.path());
+                command.args(["--test-threads", &threads]);
+                match wanted.only {
+                    Some(name) => command.args(["--exact", name]),
+                    None => command.args(["--skip", "::host::", "--skip", "::output::"]),
+                };
+                if wanted.ignored {
+                    command.arg("--ignored");
+                }
+                (command, None)
+            }
+            Self::NextestLibtest | Self::NextestCustom => {
+                let binary = if self.is_libtest() { "libtest" } else { "custom" };
+                let NextestCommand { mut command, report } =
+                    fixtures.nextest("run", base.path())?;
+                command.args(["--no-fail-fast", "--no-tests", "pass", "--test-threads", &threads]);
+                command.args(["--message-format", "libtest-json", "--run-ignored"]);
+                command.arg(if wanted.ignored { "only" } else { "default" });
+                let which = match wanted.only {
+                    Some(name) => format!("test(={name})"),
+                    None => "test(/^cases::/) - test(/::host::|::output::/)".to_owned(),
+                };
+                command.args(["-E", &format!("binary({binary}) & ({which})")]);
+                (command, Some(report))
+            }
+        };
+        command.envs(wanted.env.iter().copied());
+        Some((command, report))
+    }
+
+    /// Runs it; what was shown for each test, and how long it took in all.
+    pub(crate) fn run(
+        self,
+        fixtures: &Fixtures,
+        wanted: &Wanted<'_>,
+    ) -> Option<(BTreeMap<String, Shown>, Finished)> {
+        let base = Base::new();
+        let (mut command, report) = self.command(fixtures, &base, wanted)?;
+        let finished = run(&mut command, LIMIT);
+        base.assert_empty();
+        let shown = match report {
+            Some(report) => read_report(&finished, &report),
+            None => read_lines(&finished),
+        };
+        // The exit code says what the lines say. nextest has its own for failed tests.
+        let failed = shown.values().any(|shown| shown.verdict == Verdict::Failed);
+        let failure = if self.is_nextest() { 100 } else { 101 };
+        let code = if failed { failure } else { 0 };
+        assert_eq!(finished.code(), code, "{command:?}\n{}", finished.text());
+        Some((shown, finished))
+    }
+}
+
+/// What libtest and libtest-mimic print: a line for each test, then a section for each failure.
+fn read_lines(finished: &Finished) -> BTreeMap<String, Shown> {
+    let stdout = String::from_utf8_lossy(&finished.stdout).into_owned();
+    let stderr = String::from_utf8_lossy(&finished.stderr).into_owned();
+    let mut shown = BTreeMap::new();
+    let mut section: Option<String> = None;
+    for line in stdout.lines() {
+        let named = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... "));
+        if let (Some((name, verdict)), None) = (named, &section) {
+            let name = name.trim_end().trim_end_matches(" - should panic").to_owned();
+            let verdict = match verdict.split([',', ' ']).next() {
+                Some("ok") => Verdict::Passed,
+                Some("FAILED") => Verdict::Failed,
+                Some("ignored") => Verdict::Ignored,
+                _ => panic!("what is this: {line:?}\n{stdout}"),
+            };
+            let about = stderr.lines().filter(|line| line.contains(&*name)).collect::<Vec<_>>();
+            let text = format!("{line}\n{}\n", about.join("\n"));
+            let before = shown.insert(name.clone(), Shown { verdict, text });
+            assert!(before.is_none(), "{name} twice:\n{stdout}");
+        } else if let Some(name) = heading(line) {
+            section = Some(name.to_owned());
+        } else if line == "failures:" || line.starts_with("test result: ") {
+            section = None;
+        } else if let Some(shown) = section.as_ref().and_then(|name| shown.get_mut(name)) {
+            shown.text.push_str(line);
+            shown.text.push('\n');
+        }
+    }
+    // A panic in a should_panic test that came to nothing is reported past the capture.
+    if let [(_, only)] = &mut shown.iter_mut().collect::<Vec<_>>()[..] {
+        only.text.push_str(&stderr);
+    }
+    shown
+}
+
+/// `---- NAME stdout ----` and `---- NAME ----`.
+fn heading(line: &str) -> Option<&str> {
+    let name = line.strip_prefix("---- ")?.strip_suffix(" ----")?;
+    let name = name.strip_suffix(" stdout").unwrap_or(name);
+    name.starts_with("cases::").then_some(name)
+}
+
+/// nextest's events, one line of JSON each, and its JUnit report, which has the output.
+fn read_report(finished: &Finished, report: &Path) -> BTreeMap<String, Shown> {
+    let mut output = BTreeMap::new();
+    if let Ok(xml) = std::fs::read_to_string(report) {
+        let report = quick_junit::Report::deserialize_from_str(&xml).unwrap();
+        for case in report.test_suites.iter().flat_map(|suite| &suite.test_cases) {
+            let stream = |text: &Option<quick_junit::XmlString>| {
+                text.as_ref().map(|text| text.as_str().to_owned()).unwrap_or_default()
+            };
+            let text = format!("{}{}", stream(&case.system_out), stream(&case.system_err));
+            output.insert(case.name.as_str().to_owned(), text);
+        }
+    }
+    let stdout = String::from_utf8_lossy(&finished.stdout);
+    let mut shown = BTreeMap::new();
+    for line in stdout.lines() {
+        let event: serde_json::Value = serde_json::from_str(line)
+            .unwrap_or_else(|error| panic!("{error} in {line:?}\n{}", finished.text()));
+        let field = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
+        let verdict = match (&*field("type"), &*field("event")) {
+            ("test", "ok") => Verdict::Passed,
+            ("test", "failed") => Verdict::Failed,
+            ("test", "ignored") => Verdict::Ignored,
+            _ => continue,
+        };
+        let name = field("name");
+        let (_, name) = name.split_once('$').unwrap_or_else(|| panic!("no test's name: {name}"));
+        let text = output.remove(name).unwrap_or_default();
+        shown.insert(name.to_owned(), Shown { verdict, text });
+    }
+    shown
+}
