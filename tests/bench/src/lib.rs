@@ -1,0 +1,1 @@
+//! Nothing: this package is its bench and the test binaries that the bench runs.
