@@ -3,7 +3,10 @@
 //! Two conversations, both private to one release of uml-test:
 //!
 //! - **Control channel**: host process and guest agent, over the guest's first serial line.
-//!   [`Request`] goes in, [`Event`] comes out, each in a [`frame`].
+//!   [`Request`] goes in, [`Event`] comes out, each in a [`frame`]. The requests that are known
+//!   before the boot lie in a file of the guest's first root filesystem
+//!   ([`supervision::REQUESTS`]): the kernel reads serial input byte by byte, with a system call
+//!   on the host for each.
 //! - **Supervision**: host process and the supervisor of its kernel process, over a local
 //!   `SOCK_SEQPACKET` socket ([`supervision`]).
 //!
@@ -19,7 +22,8 @@ mod message;
 pub mod supervision;
 
 pub use message::{
-    Bytes, Event, Exit, Failure, OomKill, Request, Setup, Spawn, SpawnInput, Stream, Usage,
+    Bytes, EnvChanges, Event, Exit, Failure, OomKill, Request, Setup, Spawn, SpawnInput, Stream,
+    Usage,
 };
 
 /// Version of everything in this crate. The agent states it first, in [`Event::Hello`], and a host

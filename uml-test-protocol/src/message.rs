@@ -43,6 +43,8 @@ pub struct Setup {
     pub rw_dirs: Vec<Bytes>,
     /// Credited to the guest's random number generator, so that nothing in it waits for entropy.
     pub seed: [u8; 32],
+    /// The environment that processes start from, `NAME=value`.
+    pub env: Vec<Bytes>,
 }
 
 /// A program to run in the guest.
@@ -50,12 +52,12 @@ pub struct Setup {
 pub struct Spawn {
     /// Chosen by the host, unused so far in this guest.
     pub id: u32,
-    /// Path, or a name that is looked for along the `PATH` in `env`.
+    /// Path, or a name that is looked for along the process's `PATH`.
     pub program: Bytes,
     /// The whole argument vector, `argv[0]` included.
     pub argv: Vec<Bytes>,
-    /// The whole environment, `NAME=value`.
-    pub env: Vec<Bytes>,
+    /// How its environment differs from [`Setup::env`].
+    pub env: EnvChanges,
     /// Working directory.
     pub cwd: Bytes,
     /// Where standard input comes from.
@@ -63,6 +65,17 @@ pub struct Spawn {
     /// Present for a test's process: it gets a [`crate::completion`] page with this nonce, and
     /// what it writes outside the test's body arrives as [`Stream::Harness`].
     pub completion: Option<[u8; 16]>,
+}
+
+/// Changes to an environment, in this order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvChanges {
+    /// Start from nothing.
+    pub clear: bool,
+    /// Names to unset.
+    pub unset: Vec<Bytes>,
+    /// Variables to set, `NAME=value`.
+    pub set: Vec<Bytes>,
 }
 
 /// Standard input of a process.

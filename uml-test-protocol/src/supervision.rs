@@ -1,9 +1,9 @@
 //! The conversation with the supervisor of a kernel process.
 //!
 //! The supervisor is the agent's binary in its host mode. It is started with one end of a
-//! `SOCK_SEQPACKET` pair as standard input. The host sends one [`Boot`] together with two
-//! descriptors (`SCM_RIGHTS`): the guest's end of the control channel and the write end of the
-//! console. When the socket or the host process ends, the supervisor kills the kernel, removes
+//! `SOCK_SEQPACKET` pair as standard input. The host sends one [`Boot`] together with three
+//! descriptors (`SCM_RIGHTS`): the guest's end of the control channel, the write end of the
+//! console, and a file with the first requests. When the socket or the host process ends, the supervisor kills the kernel, removes
 //! the run directory, and exits.
 
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,8 @@ pub const CONSOLE_FD: i32 = 4;
 pub const ROOT_DIR: &str = "root";
 /// The agent's name in [`ROOT_DIR`].
 pub const AGENT: &str = "init";
+/// In [`ROOT_DIR`], the frames of the requests that the agent handles first.
+pub const REQUESTS: &str = "requests";
 
 /// A kernel to boot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,19 +1,20 @@
 //! One case, one guest, and the facts about it. The only place where guests and tests meet.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use std::os::unix::ffi::OsStrExt;
 use uml_test_protocol::completion::Completion;
-use uml_test_protocol::{Bytes, Spawn, SpawnInput, Stream};
+use uml_test_protocol::{Bytes, EnvChanges, Spawn, SpawnInput, Stream};
 
 use crate::case::TestCase;
 use crate::config::{self, Config};
+use crate::error::Error;
 use crate::outcome::{ChannelEnd, Facts, Infrastructure, Outcome, Phase, ProcessEnd, judge};
 use crate::report::{self, Evidence};
 use crate::vm::session::{Interrupted, ProcessEvent};
-use crate::vm::{self, Starting, Vm, console};
+use crate::vm::{self, Vm, console};
 
 /// A test that has been run.
 #[derive(Debug)]
@@ -76,35 +77,38 @@ impl Running<'_> {
             Ok(config) => self.config = config,
             Err(error) => return self.facts.not_started = Some(report::chain(&error)),
         }
-        let mut starting = match Starting::start(&self.config, &manifest_dir, None) {
-            Ok(starting) => starting,
+        let started = vm::opening(&self.config, &manifest_dir).and_then(|mut opening| {
+            let spawn = test_process(case, &self.config);
+            let events = opening.spawn(spawn).map_err(|e| Error::Request(e.to_string()))?;
+            Ok((Vm::start(&self.config, opening, None)?, events))
+        });
+        let (mut vm, events) = match started {
+            Ok(started) => started,
             Err(error) => return self.facts.not_started = Some(report::chain(&error)),
         };
-        let vm = match starting.set_up() {
-            Ok(release) => {
-                self.evidence.kernel_release = Some(release.clone());
-                starting.into_vm(release)
+        match vm.wait_ready(self.config.boot_timeout) {
+            Ok(()) => {
+                self.evidence.kernel_release = Some(vm.kernel_release().to_owned());
+                report::warn_unprotected(&vm.protection(), self.config.sandbox);
+                self.facts.phase = Phase::Running;
+                match self.follow(&events, &vm) {
+                    Ok(()) => self.stop(&vm),
+                    Err(interrupted) => self.interrupted(interrupted, &vm, self.config.timeout),
+                }
             }
             Err((interrupted, phase)) => {
                 self.facts.phase = phase;
-                self.interrupted(interrupted, starting.vm(), self.config.boot_timeout);
-                return self.gather(starting.vm());
+                self.interrupted(interrupted, &vm, self.config.boot_timeout);
             }
-        };
-        report::warn_unprotected(&vm.protection(), self.config.sandbox);
-        self.facts.phase = Phase::Running;
-        match self.run_body(case, &vm) {
-            Ok(()) => self.stop(&vm),
-            Err(interrupted) => self.interrupted(interrupted, &vm, self.config.timeout),
         }
         self.gather(&vm);
     }
 
-    fn run_body(&mut self, case: &TestCase, vm: &Vm) -> Result<(), Interrupted> {
+    /// Follows the test's process to its end.
+    fn follow(&mut self, events: &Receiver<ProcessEvent>, vm: &Vm) -> Result<(), Interrupted> {
         let deadline = Instant::now() + self.config.timeout;
-        let (_, events) = vm.session().spawn(test_process(case, &self.config)?)?;
         loop {
-            match vm::next_event(&events, vm, deadline)? {
+            match vm::next_event(events, vm, deadline)? {
                 ProcessEvent::Started { .. } | ProcessEvent::StdinReady { .. } => {}
                 ProcessEvent::Failed(failure) => return Err(Interrupted::Refused(failure)),
                 ProcessEvent::Output { stream, data } => {
@@ -168,28 +172,25 @@ impl Running<'_> {
 }
 
 /// The process that runs the case: this very program, told to run this one test.
-fn test_process(case: &TestCase, config: &Config) -> Result<Spawn, Interrupted> {
-    let executable = std::env::current_exe().map_err(|error| {
-        let errno = error.raw_os_error().unwrap_or(0);
-        Interrupted::Refused(uml_test_protocol::Failure::new("find", "this executable", errno))
-    })?;
+fn test_process(case: &TestCase, config: &Config) -> Spawn {
+    // A program that cannot be found is refused by the agent, with the name that was tried.
+    let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe"));
+    let program = Bytes::from(program.as_os_str().as_bytes());
     let name = case.name();
     // --include-ignored: without it, an ignored test that was asked for would run nothing and
     // succeed. One thread: nothing else writes while the body's streams are in place.
     let arguments = [&*name, "--exact", "--nocapture", "--include-ignored", "--test-threads=1"];
-    let program = Bytes::from(executable.as_os_str().as_bytes());
-    let mut env: std::collections::BTreeMap<OsString, OsString> = std::env::vars_os().collect();
-    env.extend(config.env.iter().map(|(name, value)| (name.into(), value.into())));
     let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-    Ok(Spawn {
+    let set = config.env.iter().map(|(name, value)| vm::variable(name.as_ref(), value.as_ref()));
+    Spawn {
         id: 0, // given by the session
         argv: std::iter::once(program.clone())
             .chain(arguments.iter().map(|argument| Bytes::from(argument.as_bytes())))
             .collect(),
         program,
-        env: env.iter().map(|(name, value)| vm::variable(name, value)).collect(),
+        env: EnvChanges { set: set.collect(), ..EnvChanges::default() },
         cwd: Bytes::from(cwd.as_os_str().as_bytes()),
         stdin: SpawnInput::Empty,
         completion: Some(vm::random()),
-    })
+    }
 }

@@ -3,11 +3,14 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use nix::mount::MsFlags;
 use nix::sys::termios::{self, SetArg};
 use uml_test_protocol::frame::{CHUNK, Decoder, Encoder, WINDOW};
+use uml_test_protocol::supervision::REQUESTS;
 use uml_test_protocol::{Event, Failure, Request};
 
 use super::mounts::mount;
@@ -46,13 +49,13 @@ impl Channel {
             .map_err(|e| Failure::new("set raw", DEVICE, e as i32))?;
         fs::remove_file(DEVICE)
             .map_err(|e| Failure::new("unlink", DEVICE, e.raw_os_error().unwrap_or(0)))?;
-        Ok(Self {
-            tty,
-            encoder: Encoder::default(),
-            decoder: Decoder::default(),
-            buffer: vec![0; CHUNK],
-            received: 0,
-        })
+        let mut decoder = Decoder::default();
+        let first = Path::new("/").join(REQUESTS);
+        decoder.push(&fs::read(&first).map_err(|error| {
+            Failure::new("read", first.as_os_str().as_bytes(), error.raw_os_error().unwrap_or(0))
+        })?);
+        let buffer = vec![0; CHUNK];
+        Ok(Self { tty, encoder: Encoder::default(), decoder, buffer, received: 0 })
     }
 
     /// Sends an event, waiting as long as the host does not read.
@@ -63,8 +66,8 @@ impl Channel {
             .map_err(|e| Failure::new("write to", DEVICE, e.raw_os_error().unwrap_or(0)))
     }
 
-    /// Reads once, and returns the requests that are complete with it.
-    pub(super) fn receive(&mut self) -> Result<Vec<Request>, Failure> {
+    /// Reads once.
+    pub(super) fn receive(&mut self) -> Result<(), Failure> {
         match self.tty.read(&mut self.buffer) {
             // The host closed its end: nobody is left to run anything for.
             Ok(0) => return Err(Failure::new("read from", DEVICE, libc::EPIPE)),
@@ -82,13 +85,12 @@ impl Channel {
             let bytes = std::mem::take(&mut self.received) as u32;
             self.send(&Event::Received { bytes })?;
         }
-        let mut requests = Vec::new();
-        while let Some(request) =
-            self.decoder.next_message().map_err(|e| Failure::new(e.to_string(), DEVICE, 0))?
-        {
-            requests.push(request);
-        }
-        Ok(requests)
+        Ok(())
+    }
+
+    /// The next request that is complete.
+    pub(super) fn next(&mut self) -> Result<Option<Request>, Failure> {
+        self.decoder.next_message().map_err(|error| Failure::new(error.to_string(), DEVICE, 0))
     }
 
     /// Waits until everything sent has left the guest.

@@ -20,7 +20,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use uml_test_protocol::{Event, Failure, Request, VERSION};
+use uml_test_protocol::{Bytes, Event, Failure, Request, VERSION};
 
 use channel::Channel;
 use process::Process;
@@ -76,6 +76,7 @@ struct Agent<'c> {
     channel: &'c mut Channel,
     child_signals: SignalFd,
     processes: HashMap<u32, Process>,
+    env: Vec<Bytes>,
     rw_dirs: Vec<std::fs::File>,
     stopping: bool,
 }
@@ -96,18 +97,23 @@ impl<'c> Agent<'c> {
             channel,
             child_signals,
             processes: HashMap::new(),
+            env: Vec::new(),
             rw_dirs: Vec::new(),
             stopping: false,
         })
     }
 
     fn serve(&mut self) -> Result<(), Failure> {
-        while !self.stopping {
+        loop {
+            while let Some(request) = self.channel.next()? {
+                self.handle(request)?;
+            }
+            if self.stopping {
+                return Ok(());
+            }
             let wakeups = self.wait()?;
             if wakeups.channel {
-                for request in self.channel.receive()? {
-                    self.handle(request)?;
-                }
+                self.channel.receive()?;
             }
             for id in wakeups.processes {
                 if let Some(process) = self.processes.get_mut(&id) {
@@ -119,7 +125,6 @@ impl<'c> Agent<'c> {
                 self.reap()?;
             }
         }
-        Ok(())
     }
 
     /// Blocks until something can be done.
@@ -153,6 +158,7 @@ impl<'c> Agent<'c> {
             Request::Setup(wanted) => match setup::set_up(&wanted) {
                 Ok(rw_dirs) => {
                     self.rw_dirs = rw_dirs;
+                    self.env = wanted.env;
                     self.channel.send(&Event::Ready)
                 }
                 Err(failure) => self.channel.send(&Event::Refused(failure)),
@@ -163,7 +169,7 @@ impl<'c> Agent<'c> {
                     let failure = Failure::new("start process", id.to_string(), libc::EEXIST);
                     return self.channel.send(&Event::SpawnFailed { id, failure });
                 }
-                match Process::spawn(&wanted) {
+                match Process::spawn(&wanted, &self.env) {
                     Ok(process) => {
                         self.channel.send(&Event::Started { id, pid: process.pid().as_raw() })?;
                         self.processes.insert(id, process);

@@ -10,19 +10,15 @@ use nix::poll::PollFlags;
 use nix::unistd::{Pid, pipe2};
 use uml_test_protocol::completion::Inheritance;
 use uml_test_protocol::frame::CHUNK;
-use uml_test_protocol::{Bytes, Event, Exit, Failure, GUEST_VARIABLE, Spawn, SpawnInput, Stream};
+use uml_test_protocol::{
+    Bytes, EnvChanges, Event, Exit, Failure, GUEST_VARIABLE, Spawn, SpawnInput, Stream,
+};
 
 use super::channel::Channel;
 use super::completion::SharedPage;
 use super::kernel_log;
-use super::spawn::spawn;
+use super::spawn::{Descriptors, spawn};
 use crate::wait;
-
-/// Descriptors of a test's process, besides the standard three: low enough for any limit, high
-/// enough to be in nobody's way.
-const PAGE_FD: i32 = 60;
-const BODY_STDOUT_FD: i32 = 61;
-const BODY_STDERR_FD: i32 = 62;
 
 /// Pipe buffers in bytes: few wake-ups for a process that writes much.
 const PIPE_SIZE: i32 = 1 << 20;
@@ -48,8 +44,8 @@ struct Stdin {
 }
 
 impl Process {
-    /// Starts a process.
-    pub(super) fn spawn(wanted: &Spawn) -> Result<Self, Failure> {
+    /// Starts a process from the environment `env`.
+    pub(super) fn spawn(wanted: &Spawn, env: &[Bytes]) -> Result<Self, Failure> {
         let mut process = Self {
             id: wanted.id,
             pid: Pid::from_raw(0),
@@ -57,56 +53,59 @@ impl Process {
             stdin: None,
             page: None,
         };
-        let mut given: Vec<(OwnedFd, i32)> = Vec::new();
-        match wanted.stdin {
+        let mut env = changed(env, &wanted.env);
+        let stdin = process.input(wanted.stdin)?;
+        match wanted.completion {
+            None => {
+                let stdout = process.output(Stream::Stdout)?;
+                let stderr = process.output(Stream::Stderr)?;
+                let standard = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+                let fds = Descriptors { standard, others: Vec::new() };
+                process.pid = spawn(wanted, &env, &fds)?;
+            }
+            Some(nonce) => {
+                let harness = process.output(Stream::Harness)?;
+                let stdout = process.output(Stream::Stdout)?;
+                let stderr = process.output(Stream::Stderr)?;
+                let (page, memory) = SharedPage::create(nonce)?;
+                process.page = Some(page);
+                let inheritance = Inheritance {
+                    page: memory.as_raw_fd(),
+                    stdout: stdout.as_raw_fd(),
+                    stderr: stderr.as_raw_fd(),
+                    nonce,
+                };
+                env.push(Bytes::from(format!("{GUEST_VARIABLE}={inheritance}").into_bytes()));
+                let standard = [stdin.as_fd(), harness.as_fd(), harness.as_fd()];
+                let others = vec![memory.as_fd(), stdout.as_fd(), stderr.as_fd()];
+                process.pid = spawn(wanted, &env, &Descriptors { standard, others })?;
+            }
+        }
+        Ok(process)
+    }
+
+    /// Makes the standard input; the descriptor is for the process.
+    fn input(&mut self, wanted: SpawnInput) -> Result<OwnedFd, Failure> {
+        match wanted {
             SpawnInput::Empty => {
                 let null = File::open("/dev/null").map_err(|error| {
                     Failure::new("open", "/dev/null", error.raw_os_error().unwrap_or(0))
                 })?;
-                given.push((null.into(), 0));
+                Ok(null.into())
             }
             SpawnInput::Piped => {
                 let (theirs, ours) = pipe()?;
                 set_nonblocking(&ours)?;
-                given.push((theirs, 0));
-                process.stdin = Some(Stdin {
+                self.stdin = Some(Stdin {
                     pipe: File::from(ours),
                     pending: Vec::new(),
                     written: 0,
                     end: false,
                     asked: false,
                 });
+                Ok(theirs)
             }
         }
-        let mut env = wanted.env.clone();
-        match wanted.completion {
-            None => {
-                given.push((process.output(Stream::Stdout)?, 1));
-                given.push((process.output(Stream::Stderr)?, 2));
-            }
-            Some(nonce) => {
-                let harness = process.output(Stream::Harness)?;
-                let copy = harness.try_clone().map_err(|error| {
-                    Failure::new("duplicate", "a pipe", error.raw_os_error().unwrap_or(0))
-                })?;
-                given.extend([(harness, 1), (copy, 2)]);
-                given.push((process.output(Stream::Stdout)?, BODY_STDOUT_FD));
-                given.push((process.output(Stream::Stderr)?, BODY_STDERR_FD));
-                let (page, memory) = SharedPage::create(nonce)?;
-                process.page = Some(page);
-                given.push((memory, PAGE_FD));
-                let inheritance = Inheritance {
-                    page: PAGE_FD,
-                    stdout: BODY_STDOUT_FD,
-                    stderr: BODY_STDERR_FD,
-                    nonce,
-                };
-                env.push(Bytes::from(format!("{GUEST_VARIABLE}={inheritance}").into_bytes()));
-            }
-        }
-        let fds: Vec<_> = given.iter().map(|(fd, number)| (fd.as_fd(), *number)).collect();
-        process.pid = spawn(wanted, &env, &fds)?;
-        Ok(process)
     }
 
     /// Makes an output pipe; the write end is for the process.
@@ -248,6 +247,20 @@ fn forward(
     }
 }
 
+/// The environment `base` with these changes.
+fn changed(base: &[Bytes], changes: &EnvChanges) -> Vec<Bytes> {
+    fn name_of(variable: &[u8]) -> &[u8] {
+        variable.split(|byte| *byte == b'=').next().unwrap_or_default()
+    }
+    let gone = |variable: &Bytes| {
+        let name = name_of(variable);
+        changes.unset.iter().any(|unset| **unset == *name)
+            || changes.set.iter().any(|set| name_of(set) == name)
+    };
+    let kept = base.iter().filter(|variable| !changes.clear && !gone(variable));
+    kept.chain(&changes.set).cloned().collect()
+}
+
 fn pipe() -> Result<(OwnedFd, OwnedFd), Failure> {
     pipe2(OFlag::O_CLOEXEC).map_err(|errno| Failure::new("create", "a pipe", errno as i32))
 }
@@ -258,4 +271,22 @@ fn set_nonblocking(fd: &OwnedFd) -> Result<(), Failure> {
     fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
         .map(drop)
         .map_err(|errno| Failure::new("set non-blocking", fd.as_raw_fd().to_string(), errno as i32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(variables: &[&str]) -> Vec<Bytes> {
+        variables.iter().map(|variable| Bytes::from(variable.as_bytes())).collect()
+    }
+
+    #[test]
+    fn changes_apply_to_whole_names() {
+        let base = list(&["A=1", "AB=2", "C=3"]);
+        let changes = EnvChanges { clear: false, unset: list(&["A"]), set: list(&["C=4", "D="]) };
+        assert_eq!(changed(&base, &changes), list(&["AB=2", "C=4", "D="]));
+        let cleared = EnvChanges { clear: true, ..changes };
+        assert_eq!(changed(&base, &cleared), list(&["C=4", "D="]));
+    }
 }

@@ -1,9 +1,12 @@
-//! Starting a program: `posix_spawn(3)`, because a fork copies page tables, and in a UML guest
-//! each of those costs.
-#![expect(unsafe_code, reason = "the standard library's Command cannot start a session")]
+//! Starting a program in a session of its own.
+//!
+//! Neither fork, which copies page tables, nor `posix_spawn(3)`, which asks for the disposition of
+//! every signal: each of its 126 system calls is a trap, and in a UML guest a trap costs two
+//! process switches on the host. What is left is what posix_spawn is made of, `clone(2)` with
+//! shared memory.
+#![expect(unsafe_code, reason = "a cloned child that shares memory may call nothing but libc")]
 
 use std::ffi::{CString, OsStr};
-use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
@@ -16,48 +19,99 @@ use uml_test_protocol::{Bytes, Failure, Spawn};
 /// Where programs are looked for when the environment has no `PATH`.
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// A descriptor of ours and its number in the new process.
-pub(super) type Inherited<'f> = (BorrowedFd<'f>, i32);
+/// Room for the child's few calls until it is another program, in bytes.
+const STACK: usize = 32 << 10;
 
-/// Starts `wanted` as the leader of a session of its own, with exactly these descriptors.
+/// The descriptors of a new process. It gets no others.
+pub(super) struct Descriptors<'f> {
+    /// What becomes standard input, output and error.
+    pub(super) standard: [BorrowedFd<'f>; 3],
+    /// What it gets under the numbers that they have here.
+    pub(super) others: Vec<BorrowedFd<'f>>,
+}
+
+/// Starts `wanted` with the environment `env`.
 ///
 /// # Errors
 /// What failed, and on which path: the program, the working directory, or an argument.
-pub(super) fn spawn(wanted: &Spawn, env: &[Bytes], fds: &[Inherited<'_>]) -> Result<Pid, Failure> {
+pub(super) fn spawn(wanted: &Spawn, env: &[Bytes], fds: &Descriptors<'_>) -> Result<Pid, Failure> {
     let _cwd = WorkingDirectory::enter(OsStr::from_bytes(&wanted.cwd))?;
-    let program = resolve(wanted)?;
+    let program = resolve(wanted, env)?;
     let path = c_string(program.as_os_str().as_bytes())?;
     let argv = c_strings(&wanted.argv)?;
     let envp = c_strings(env)?;
-
-    let actions = FileActions::new()?;
-    for (fd, number) in fds {
-        // SAFETY: the actions were initialised.
-        check("pass a descriptor to", &wanted.program, unsafe {
-            libc::posix_spawn_file_actions_adddup2(actions.as_ptr(), fd.as_raw_fd(), *number)
-        })?;
-    }
-    let attributes = Attributes::for_session_leader()?;
-
-    let mut pid: libc::pid_t = 0;
-    // SAFETY: all pointers are to live, NUL-terminated data; both arrays end with a null pointer.
-    let code = unsafe {
-        libc::posix_spawn(
-            &mut pid,
-            path.as_ptr(),
-            actions.as_ptr(),
-            attributes.as_ptr(),
-            pointers(&argv).as_ptr(),
-            pointers(&envp).as_ptr(),
-        )
+    let (argv, envp) = (pointers(&argv), pointers(&envp));
+    let mut launch = Launch {
+        path: path.as_ptr(),
+        argv: argv.as_ptr(),
+        envp: envp.as_ptr(),
+        standard: fds.standard.map(|fd| fd.as_raw_fd()),
+        others: fds.others.iter().map(AsRawFd::as_raw_fd).collect(),
+        errno: 0,
     };
-    check("execute", program.as_os_str().as_bytes(), code)?;
-    Ok(Pid::from_raw(pid))
+    let mut stack = vec![0u128; STACK / size_of::<u128>()];
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: the child runs `exec` on a stack of its own, which grows down from the end of
+    // `stack`. It shares our memory, and we do not run until it has ended or become another
+    // program, so `launch` and what it points to outlive its use of them.
+    let pid = unsafe {
+        libc::clone(exec, stack.as_mut_ptr_range().end.cast(), flags, (&raw mut launch).cast())
+    };
+    if pid < 0 {
+        return Err(Failure::new(
+            "clone for",
+            program.as_os_str().as_bytes(),
+            Errno::last() as i32,
+        ));
+    }
+    let pid = Pid::from_raw(pid);
+    match launch.errno {
+        0 => Ok(pid),
+        errno => {
+            crate::wait::collect(pid)?;
+            Err(Failure::new("execute", program.as_os_str().as_bytes(), errno))
+        }
+    }
 }
 
-/// The working directory that a new process inherits. The agent's own is `/`, before and after:
-/// posix_spawn's way of setting one is missing from older C libraries, and does not say that it
-/// was what failed.
+/// What the child reads, and the one thing it writes.
+struct Launch {
+    path: *const libc::c_char,
+    argv: *const *const libc::c_char,
+    envp: *const *const libc::c_char,
+    standard: [i32; 3],
+    others: Vec<i32>,
+    /// Why it could not become the program.
+    errno: i32,
+}
+
+/// The child: becomes the program, or ends.
+extern "C" fn exec(launch: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: `spawn` passes a pointer to its own Launch, and waits.
+    let launch = unsafe { &mut *launch.cast::<Launch>() };
+    // SAFETY: only system calls, on values prepared before; signal handlers are back at their
+    // defaults after execve, and SIGPIPE, which the Rust runtime ignores here, is set so.
+    unsafe {
+        libc::setsid();
+        for (number, fd) in launch.standard.iter().enumerate() {
+            if libc::dup2(*fd, number as i32) < 0 {
+                launch.errno = Errno::last() as i32;
+                libc::_exit(127);
+            }
+        }
+        for fd in &launch.others {
+            libc::fcntl(*fd, libc::F_SETFD, 0);
+        }
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        let none = nix::sys::signal::SigSet::empty();
+        libc::sigprocmask(libc::SIG_SETMASK, none.as_ref(), std::ptr::null_mut());
+        libc::execve(launch.path, launch.argv, launch.envp);
+        launch.errno = Errno::last() as i32;
+        libc::_exit(127)
+    }
+}
+
+/// The working directory that a new process inherits. The agent's own is `/`, before and after.
 struct WorkingDirectory;
 
 impl WorkingDirectory {
@@ -80,16 +134,13 @@ impl Drop for WorkingDirectory {
 }
 
 /// The program's path: as given if it has a slash, else along `PATH`.
-fn resolve(wanted: &Spawn) -> Result<PathBuf, Failure> {
+fn resolve(wanted: &Spawn, env: &[Bytes]) -> Result<PathBuf, Failure> {
     let program = Path::new(OsStr::from_bytes(&wanted.program));
     if wanted.program.contains(&b'/') {
         return Ok(program.to_owned());
     }
-    let path = wanted
-        .env
-        .iter()
-        .find_map(|variable| variable.strip_prefix(b"PATH="))
-        .unwrap_or(DEFAULT_PATH);
+    let path =
+        env.iter().find_map(|variable| variable.strip_prefix(b"PATH=")).unwrap_or(DEFAULT_PATH);
     let mut refused = libc::ENOENT;
     for dir in path.split(|byte| *byte == b':') {
         // An empty entry is the working directory.
@@ -108,76 +159,6 @@ fn resolve(wanted: &Spawn) -> Result<PathBuf, Failure> {
     Err(Failure::new(operation, looked, refused))
 }
 
-struct FileActions(Box<MaybeUninit<libc::posix_spawn_file_actions_t>>);
-
-impl FileActions {
-    fn new() -> Result<Self, Failure> {
-        let mut actions = Box::new(MaybeUninit::uninit());
-        // SAFETY: the memory is large enough; init makes it valid.
-        check("prepare", b"file actions", unsafe {
-            libc::posix_spawn_file_actions_init(actions.as_mut_ptr())
-        })?;
-        Ok(Self(actions))
-    }
-
-    fn as_ptr(&self) -> *mut libc::posix_spawn_file_actions_t {
-        self.0.as_ptr().cast_mut()
-    }
-}
-
-impl Drop for FileActions {
-    fn drop(&mut self) {
-        // SAFETY: initialised in `new`, destroyed once.
-        unsafe { libc::posix_spawn_file_actions_destroy(self.as_ptr()) };
-    }
-}
-
-struct Attributes(Box<MaybeUninit<libc::posix_spawnattr_t>>);
-
-impl Attributes {
-    /// A session of its own, no signal blocked, none ignored: as a shell's child would find it.
-    fn for_session_leader() -> Result<Self, Failure> {
-        // In glibc and musl alike; the libc crate does not name it.
-        const POSIX_SPAWN_SETSID: libc::c_short = 0x80;
-        let mut attributes = Box::new(MaybeUninit::uninit());
-        // SAFETY: the memory is large enough; init makes it valid.
-        check("prepare", b"spawn attributes", unsafe {
-            libc::posix_spawnattr_init(attributes.as_mut_ptr())
-        })?;
-        let attributes = Self(attributes);
-        let flags = POSIX_SPAWN_SETSID
-            | libc::POSIX_SPAWN_SETSIGMASK as libc::c_short
-            | libc::POSIX_SPAWN_SETSIGDEF as libc::c_short;
-        let none = nix::sys::signal::SigSet::empty();
-        let mut ignored = nix::sys::signal::SigSet::empty();
-        // The Rust runtime ignores it in this process.
-        ignored.add(nix::sys::signal::Signal::SIGPIPE);
-        // SAFETY: the attributes were initialised; the sets are copied.
-        let code = unsafe {
-            libc::posix_spawnattr_setflags(attributes.as_ptr(), flags)
-                | libc::posix_spawnattr_setsigmask(attributes.as_ptr(), none.as_ref())
-                | libc::posix_spawnattr_setsigdefault(attributes.as_ptr(), ignored.as_ref())
-        };
-        check("prepare", b"spawn attributes", code)?;
-        Ok(attributes)
-    }
-
-    fn as_ptr(&self) -> *mut libc::posix_spawnattr_t {
-        self.0.as_ptr().cast_mut()
-    }
-}
-
-impl Drop for Attributes {
-    fn drop(&mut self) {
-        // SAFETY: initialised before `self` was made, destroyed once.
-        unsafe { libc::posix_spawnattr_destroy(self.as_ptr()) };
-    }
-}
-
-fn check(operation: &str, path: &[u8], code: libc::c_int) -> Result<(), Failure> {
-    if code == 0 { Ok(()) } else { Err(Failure::new(operation, path, code)) }
-}
-
 fn c_string(bytes: &[u8]) -> Result<CString, Failure> {
     CString::new(bytes)
         .map_err(|_| Failure::new("pass (it holds a NUL byte)", bytes, Errno::EINVAL as i32))
@@ -187,8 +168,8 @@ fn c_strings(all: &[Bytes]) -> Result<Vec<CString>, Failure> {
     all.iter().map(|bytes| c_string(bytes)).collect()
 }
 
-fn pointers(strings: &[CString]) -> Vec<*mut libc::c_char> {
-    let mut pointers: Vec<_> = strings.iter().map(|string| string.as_ptr().cast_mut()).collect();
-    pointers.push(std::ptr::null_mut());
+fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+    let mut pointers: Vec<_> = strings.iter().map(|string| string.as_ptr()).collect();
+    pointers.push(std::ptr::null());
     pointers
 }

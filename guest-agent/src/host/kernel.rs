@@ -17,7 +17,6 @@ use super::cpu::Seat;
 use super::move_up;
 use super::run_dir::RunDir;
 use super::sandbox::{self, Decision, Prepared};
-use super::socket::GuestFds;
 
 /// A running kernel. Dropping it kills it and everything it started, and waits for their end.
 pub(super) struct Kernel {
@@ -36,7 +35,8 @@ pub(super) fn start(
     boot: &Boot,
     run_dir: &RunDir,
     seat: Option<&Seat>,
-    fds: GuestFds,
+    control: OwnedFd,
+    console: OwnedFd,
 ) -> Result<Start, Failure> {
     let prepared = match sandbox::prepare(boot, run_dir)? {
         Decision::Go(prepared) => prepared,
@@ -46,7 +46,7 @@ pub(super) fn start(
     // Children of the kernel process that outlive it become ours, to be waited for.
     nix::sys::prctl::set_child_subreaper(true)
         .map_err(|errno| Failure::new("become", "a subreaper", errno as i32))?;
-    let launch = Launch::prepare(boot, run_dir, fds)?;
+    let launch = Launch::prepare(boot, run_dir, control, console)?;
     let (report, report_end) = nix::unistd::pipe2(OFlag::O_CLOEXEC)
         .map_err(|errno| Failure::new("create", "a pipe", errno as i32))?;
     // SAFETY: this process has one thread, so the child may do what it likes.
@@ -121,7 +121,12 @@ struct Launch {
 }
 
 impl Launch {
-    fn prepare(boot: &Boot, run_dir: &RunDir, fds: GuestFds) -> Result<Self, Failure> {
+    fn prepare(
+        boot: &Boot,
+        run_dir: &RunDir,
+        control: OwnedFd,
+        console: OwnedFd,
+    ) -> Result<Self, Failure> {
         let run_dir = run_dir.path().as_os_str().as_bytes();
         let null = nix::fcntl::open(
             "/dev/null",
@@ -138,8 +143,8 @@ impl Launch {
                 c_string(&[b"TMPDIR=", run_dir].concat())?,
                 c_string(b"PATH=/usr/bin:/bin")?,
             ],
-            control: move_up(fds.control)?,
-            console: move_up(fds.console)?,
+            control: move_up(control)?,
+            console: move_up(console)?,
             null: move_up(null)?,
             run_dir: c_string(run_dir)?,
         })

@@ -25,7 +25,7 @@ use uml_test_protocol::{Exit, Failure};
 
 use crate::wait;
 use run_dir::RunDir;
-use socket::Socket;
+use socket::{GuestFds, Socket};
 
 /// Exit code for a call that is not the runner's.
 const USAGE: u8 = 2;
@@ -61,9 +61,10 @@ fn supervise(socket: &Socket) -> Result<(), Failure> {
     let Some((boot, fds)) = socket.receive_boot()? else { return Ok(()) };
     let host = watch(boot.host_pid)?;
 
-    let run_dir = RunDir::create(&boot)?;
+    let GuestFds { control, console, requests } = fds;
+    let run_dir = RunDir::create(&boot, &requests.into())?;
     let cpu = cpu::choose(boot.cpu);
-    let kernel = match kernel::start(&boot, &run_dir, cpu.as_ref(), fds)? {
+    let kernel = match kernel::start(&boot, &run_dir, cpu.as_ref(), control, console)? {
         kernel::Start::Running(kernel) => kernel,
         kernel::Start::Unprotected(reason) => {
             return socket.send(&SupervisorEvent::Unprotected { reason });

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 use uml_test_protocol::Failure;
-use uml_test_protocol::supervision::{AGENT, Boot, ROOT_DIR};
+use uml_test_protocol::supervision::{AGENT, Boot, REQUESTS, ROOT_DIR};
 
 /// With less room than this, in bytes, a guest that ended without a word is taken to have run out
 /// of memory file: touching one page more kills the kernel process.
@@ -24,8 +24,8 @@ pub(super) struct RunDir {
 }
 
 impl RunDir {
-    /// Creates the directory, with the agent in it.
-    pub(super) fn create(boot: &Boot) -> Result<Self, Failure> {
+    /// Creates the directory, with the agent and its first requests in it.
+    pub(super) fn create(boot: &Boot, requests: &File) -> Result<Self, Failure> {
         let path = PathBuf::from(OsStr::from_bytes(&boot.run_dir));
         fs::DirBuilder::new()
             .mode(0o700)
@@ -47,6 +47,9 @@ impl RunDir {
             fs::set_permissions(&agent, fs::Permissions::from_mode(0o755))
         };
         copy().map_err(|error| failed("write", &agent, &error))?;
+        let path = root.join(REQUESTS);
+        let copy = || io::copy(&mut &*requests, &mut File::create(&path)?);
+        copy().map_err(|error| failed("write", &path, &error))?;
         Ok(run_dir)
     }
 

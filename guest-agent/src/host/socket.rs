@@ -21,6 +21,8 @@ pub(super) struct GuestFds {
     pub(super) control: OwnedFd,
     /// The write end of the console.
     pub(super) console: OwnedFd,
+    /// A file with the first requests, at its beginning.
+    pub(super) requests: OwnedFd,
 }
 
 impl Socket {
@@ -31,7 +33,7 @@ impl Socket {
     /// The host's one message, or `None` where the host ended before sending it.
     pub(super) fn receive_boot(&self) -> Result<Option<(Boot, GuestFds)>, Failure> {
         let mut bytes = vec![0; MAX_MESSAGE];
-        let mut control = nix::cmsg_space!([i32; 2]);
+        let mut control = nix::cmsg_space!([i32; 3]);
         let mut parts = [IoSliceMut::new(&mut bytes)];
         let failed = |errno: Errno| Failure::new("receive", "the boot message", errno as i32);
         let message = loop {
@@ -55,9 +57,11 @@ impl Socket {
         }
         let boot = codec::decode(&bytes[..length])
             .map_err(|error| Failure::new(error.to_string(), "", Errno::EBADMSG as i32))?;
-        match <[OwnedFd; 2]>::try_from(fds) {
-            Ok([control, console]) => Ok(Some((boot, GuestFds { control, console }))),
-            Err(_) => Err(Failure::new("receive", "two descriptors", Errno::EBADMSG as i32)),
+        match <[OwnedFd; 3]>::try_from(fds) {
+            Ok([control, console, requests]) => {
+                Ok(Some((boot, GuestFds { control, console, requests })))
+            }
+            Err(_) => Err(Failure::new("receive", "three descriptors", Errno::EBADMSG as i32)),
         }
     }
 

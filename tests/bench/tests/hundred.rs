@@ -1,6 +1,4 @@
 //! A hundred tests that do next to nothing, and one.
-// Only one of the two targets built from this file has libtest's main function.
-#![allow(unused_macros)]
 
 use uml_test::uml_test;
 
@@ -25,5 +23,3 @@ tests! {
     a60 a61 a62 a63 a64 a65 a66 a67 a68 a69 a70 a71 a72 a73 a74 a75 a76 a77 a78 a79
     a80 a81 a82 a83 a84 a85 a86 a87 a88 a89 a90 a91 a92 a93 a94 a95 a96 a97 a98 a99
 }
-
-uml_test::main!();

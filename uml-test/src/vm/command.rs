@@ -6,22 +6,24 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output};
 
-use uml_test_protocol::{Bytes, Spawn, SpawnInput};
+use uml_test_protocol::{Bytes, EnvChanges, Spawn, SpawnInput};
 
 use super::{Child, Vm};
 use crate::error::Error;
 
 /// A program to run in a guest, in the manner of [`std::process::Command`].
 ///
-/// It starts with this process's environment and working directory, and with an empty standard
-/// input. It runs as root, as the leader of a session of its own.
+/// It starts with the environment that this process had when the guest was booted, with this
+/// process's working directory, and with an empty standard input. It runs as root, as the leader of a session of its own.
 #[derive(Clone, Debug)]
 #[must_use = "nothing runs before `spawn`, `status` or `output` is called"]
 pub struct Command<'vm> {
     vm: &'vm Vm,
     program: OsString,
     args: Vec<OsString>,
-    env: BTreeMap<OsString, OsString>,
+    clear_env: bool,
+    /// Variables that are set, or with `None` unset.
+    env: BTreeMap<OsString, Option<OsString>>,
     cwd: PathBuf,
     stdin: Option<Vec<u8>>,
 }
@@ -32,7 +34,8 @@ impl<'vm> Command<'vm> {
             vm,
             program: program.to_owned(),
             args: Vec::new(),
-            env: std::env::vars_os().collect(),
+            clear_env: false,
+            env: BTreeMap::new(),
             cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
             stdin: None,
         }
@@ -52,7 +55,7 @@ impl<'vm> Command<'vm> {
 
     /// Sets a variable.
     pub fn env(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> &mut Self {
-        self.env.insert(name.as_ref().to_owned(), value.as_ref().to_owned());
+        self.env.insert(name.as_ref().to_owned(), Some(value.as_ref().to_owned()));
         self
     }
 
@@ -69,12 +72,13 @@ impl<'vm> Command<'vm> {
 
     /// Unsets a variable.
     pub fn env_remove(&mut self, name: impl AsRef<OsStr>) -> &mut Self {
-        self.env.remove(name.as_ref());
+        self.env.insert(name.as_ref().to_owned(), None);
         self
     }
 
     /// Unsets all variables.
     pub fn env_clear(&mut self) -> &mut Self {
+        self.clear_env = true;
         self.env.clear();
         self
     }
@@ -101,12 +105,23 @@ impl<'vm> Command<'vm> {
             id: 0, // given by the session
             program: bytes(&self.program),
             argv: std::iter::once(&self.program).chain(&self.args).map(|arg| bytes(arg)).collect(),
-            env: self.env.iter().map(|(name, value)| variable(name, value)).collect(),
+            env: self.env_changes(),
             cwd: bytes(self.cwd.as_os_str()),
             stdin: if self.stdin.is_some() { SpawnInput::Piped } else { SpawnInput::Empty },
             completion: None,
         };
         Child::start(self.vm, spawn, self.stdin.clone())
+    }
+
+    fn env_changes(&self) -> EnvChanges {
+        let mut changes = EnvChanges { clear: self.clear_env, ..EnvChanges::default() };
+        for (name, value) in &self.env {
+            match value {
+                Some(value) => changes.set.push(variable(name, value)),
+                None => changes.unset.push(bytes(name)),
+            }
+        }
+        changes
     }
 
     /// Runs the program to its end, and returns how it ended; its output is thrown away.

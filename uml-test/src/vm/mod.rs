@@ -30,7 +30,7 @@ use crate::error::{Error, GuestEnd};
 use crate::outcome::{ChannelEnd, Phase};
 use console::Console;
 use process::{Ended, KernelProcess};
-use session::{Interrupted, Session};
+use session::{Interrupted, Opening, Session};
 
 /// How long a guest may take to power off once it has been asked to and has nothing left to do.
 const POWER_OFF: Duration = Duration::from_secs(2);
@@ -59,6 +59,7 @@ pub struct Vm {
     console: Console,
     run_dir: PathBuf,
     release: String,
+    started: Instant,
     deadline: Option<(Instant, Duration)>,
 }
 
@@ -72,6 +73,56 @@ pub struct VmBuilder {
 }
 
 impl Vm {
+    /// Starts a kernel.
+    pub(crate) fn start(
+        config: &Config,
+        opening: Opening,
+        lifetime: Option<Duration>,
+    ) -> Result<Self, Error> {
+        let kernel = artifacts::kernel(config)?;
+        let kernel = std::path::absolute(&kernel).unwrap_or(kernel);
+        let run_dir = run_dir::choose(config)?;
+        let boot = Boot {
+            run_dir: bytes(&run_dir),
+            kernel: bytes(&kernel),
+            argv: command_line::build(&kernel, &run_dir, config)
+                .iter()
+                .map(|argument| Bytes::from(argument.as_bytes()))
+                .collect(),
+            writable: config.rw_dirs.iter().map(|dir| bytes(dir)).collect(),
+            sandbox: match config.sandbox {
+                Sandbox::Auto => supervision::Sandbox::Auto,
+                Sandbox::Require => supervision::Sandbox::Require,
+                Sandbox::Off => supervision::Sandbox::Off,
+            },
+            cpu: cpu(),
+            host_pid: std::process::id() as i32,
+        };
+        let started = Instant::now();
+        let (kernel, connections) = KernelProcess::start(&boot, opening.frames())?;
+        let failed = |source| Error::Supervisor { operation: "start a thread".to_owned(), source };
+        let console = Console::drain(connections.console).map_err(failed)?;
+        console.log_to(&console::log_path(&run_dir));
+        let writer = connections.control.try_clone().map_err(failed)?;
+        let session = Session::start(opening, connections.control, writer).map_err(failed)?;
+        Ok(Self {
+            kernel: kernel.into(),
+            session,
+            console,
+            run_dir,
+            release: String::new(),
+            started,
+            deadline: lifetime.map(|limit| (started + limit, limit)),
+        })
+    }
+
+    /// Waits until the guest is set up, `limit` from its start at most.
+    pub(crate) fn wait_ready(&mut self, limit: Duration) -> Result<(), (Interrupted, Phase)> {
+        let deadline = self.started + limit;
+        self.release = self.session.hello(deadline).map_err(|error| (error, Phase::Booting))?;
+        self.session.ready(deadline).map_err(|error| (error, Phase::SettingUp))
+    }
+
     /// A guest as the package's configuration and the `UML_TEST_*` variables describe it.
     pub fn builder() -> VmBuilder {
         let manifest_dir = config::manifest_dir(".");
@@ -259,13 +310,14 @@ impl VmBuilder {
                 }));
             }
         };
-        let mut starting = Starting::start(&config, &self.manifest_dir, self.lifetime)?;
-        match starting.set_up() {
-            Ok(release) => Ok(starting.into_vm(release)),
-            Err((interrupted, phase)) => Err(match interrupted {
-                Interrupted::Deadline => Error::TimedOut { phase, limit: config.boot_timeout },
-                other => starting.vm.explain(other, phase),
-            }),
+        let opening = opening(&config, &self.manifest_dir)?;
+        let mut vm = Vm::start(&config, opening, self.lifetime)?;
+        match vm.wait_ready(config.boot_timeout) {
+            Ok(()) => Ok(vm),
+            Err((Interrupted::Deadline, phase)) => {
+                Err(Error::TimedOut { phase, limit: config.boot_timeout })
+            }
+            Err((other, phase)) => Err(vm.explain(other, phase)),
         }
     }
 
@@ -277,80 +329,19 @@ impl VmBuilder {
     }
 }
 
-/// A guest whose kernel process runs, and which is not set up yet.
-pub(crate) struct Starting {
-    vm: Vm,
-    setup: Setup,
-    boot_deadline: Instant,
-}
-
-impl Starting {
-    /// Starts the kernel.
-    pub(crate) fn start(
-        config: &Config,
-        manifest_dir: &Path,
-        lifetime: Option<Duration>,
-    ) -> Result<Self, Error> {
-        let kernel = artifacts::kernel(config)?;
-        let kernel = std::path::absolute(&kernel).unwrap_or(kernel);
-        let run_dir = run_dir::choose(config)?;
-        let boot = Boot {
-            run_dir: bytes(&run_dir),
-            kernel: bytes(&kernel),
-            argv: command_line::build(&kernel, &run_dir, config)
-                .iter()
-                .map(|argument| Bytes::from(argument.as_bytes()))
-                .collect(),
-            writable: config.rw_dirs.iter().map(|dir| bytes(dir)).collect(),
-            sandbox: match config.sandbox {
-                Sandbox::Auto => supervision::Sandbox::Auto,
-                Sandbox::Require => supervision::Sandbox::Require,
-                Sandbox::Off => supervision::Sandbox::Off,
-            },
-            cpu: cpu(),
-            host_pid: std::process::id() as i32,
-        };
-        let setup = Setup {
-            keep: paths::keep(manifest_dir).iter().map(|path| bytes(path)).collect(),
-            rw_dirs: boot.writable.clone(),
-            seed: random(),
-        };
-        let now = Instant::now();
-        let (kernel, connections) = KernelProcess::start(&boot)?;
-        let failed = |source| Error::Supervisor { operation: "start a thread".to_owned(), source };
-        let console = Console::drain(connections.console).map_err(failed)?;
-        console.log_to(&console::log_path(&run_dir));
-        let writer = connections.control.try_clone().map_err(failed)?;
-        let session = Session::start(connections.control, writer).map_err(failed)?;
-        let vm = Vm {
-            kernel: kernel.into(),
-            session,
-            console,
-            run_dir,
-            release: String::new(),
-            deadline: lifetime.map(|limit| (now + limit, limit)),
-        };
-        Ok(Self { vm, setup, boot_deadline: now + config.boot_timeout })
-    }
-
-    /// Waits for the agent and has it set the guest up; the kernel's release.
-    pub(crate) fn set_up(&mut self) -> Result<String, (Interrupted, Phase)> {
-        let session = &self.vm.session;
-        let release = session.hello(self.boot_deadline).map_err(|error| (error, Phase::Booting))?;
-        session
-            .set_up(std::mem::take(&mut self.setup), self.boot_deadline)
-            .map_err(|error| (error, Phase::SettingUp))?;
-        Ok(release)
-    }
-
-    pub(crate) fn into_vm(mut self, release: String) -> Vm {
-        self.vm.release = release;
-        self.vm
-    }
-
-    pub(crate) fn vm(&self) -> &Vm {
-        &self.vm
-    }
+/// What a guest with this configuration is told first.
+///
+/// # Errors
+/// [`Error::Request`] where the environment and paths are larger than a message may be.
+pub(crate) fn opening(config: &Config, manifest_dir: &Path) -> Result<Opening, Error> {
+    let env = std::env::vars_os().map(|(name, value)| variable(&name, &value)).collect();
+    Opening::new(Setup {
+        keep: paths::keep(manifest_dir).iter().map(|path| bytes(path)).collect(),
+        rw_dirs: config.rw_dirs.iter().map(|dir| bytes(dir)).collect(),
+        seed: random(),
+        env,
+    })
+    .map_err(|error| Error::Request(error.to_string()))
 }
 
 /// nextest numbers the places in which tests run at once; else the supervisors settle it.

@@ -1,6 +1,7 @@
 //! The kernel process, under its supervisor.
+use std::ffi::CStr;
 use std::fs::File;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
@@ -51,7 +52,7 @@ impl KernelProcess {
     ///
     /// # Errors
     /// [`Error::Supervisor`], [`Error::Start`], [`Error::Unprotected`].
-    pub(crate) fn start(boot: &Boot) -> Result<(Self, Connections), Error> {
+    pub(crate) fn start(boot: &Boot, requests: &[u8]) -> Result<(Self, Connections), Error> {
         let failed = |operation: &'static str| {
             move |source: io::Error| Error::Supervisor { operation: operation.to_owned(), source }
         };
@@ -61,6 +62,8 @@ impl KernelProcess {
         let (control, guest_control) = UnixStream::pair().map_err(failed("make a socket"))?;
         let (console, guest_console) = io::pipe().map_err(failed("make a pipe"))?;
 
+        let requests = memory_file(c"uml-test-requests", MFdFlags::empty(), requests)
+            .map_err(failed("put the first requests into memory"))?;
         let program = program()?;
         let supervisor = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
             .arg(MODE)
@@ -76,7 +79,7 @@ impl KernelProcess {
 
         let message = codec::encode(boot)
             .map_err(|error| failed("encode the boot message")(io::Error::other(error)))?;
-        let fds = [guest_control.as_raw_fd(), guest_console.as_raw_fd()];
+        let fds = [guest_control.as_raw_fd(), guest_console.as_raw_fd(), requests.as_raw_fd()];
         sendmsg::<()>(
             process.socket.as_raw_fd(),
             &[IoSlice::new(&message)],
@@ -181,14 +184,13 @@ fn program() -> Result<&'static OwnedFd, Error> {
     static PROGRAM: OnceLock<Result<OwnedFd, (String, i32)>> = OnceLock::new();
     PROGRAM
         .get_or_init(|| {
-            let make = || -> io::Result<OwnedFd> {
-                // Since Linux 6.3 an executable memory file can be asked for, and by a setting has
-                // to be; before, the flag is unknown.
-                let exec = MFdFlags::from_bits_retain(libc::MFD_EXEC);
-                let memory = memfd_create(c"uml-test-agent", MFdFlags::MFD_CLOEXEC | exec)
-                    .or_else(|_| memfd_create(c"uml-test-agent", MFdFlags::MFD_CLOEXEC))?;
-                io::Write::write_all(&mut File::from(memory.try_clone()?), AGENT)?;
-                Ok(memory)
+            // Since Linux 6.3 an executable memory file can be asked for, and by a setting has to
+            // be; before, the flag is unknown.
+            let exec = MFdFlags::from_bits_retain(libc::MFD_EXEC);
+            let name = c"uml-test-agent";
+            let make = || {
+                memory_file(name, exec, AGENT)
+                    .or_else(|_| memory_file(name, MFdFlags::empty(), AGENT))
             };
             make().map_err(|error| (error.to_string(), error.raw_os_error().unwrap_or(0)))
         })
@@ -197,4 +199,12 @@ fn program() -> Result<&'static OwnedFd, Error> {
             operation: format!("put the agent into memory: {message}"),
             source: io::Error::from_raw_os_error(*errno),
         })
+}
+
+/// A file in memory with this content, at its beginning.
+fn memory_file(name: &CStr, flags: MFdFlags, content: &[u8]) -> io::Result<OwnedFd> {
+    let mut file = File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC | flags)?);
+    file.write_all(content)?;
+    file.rewind()?;
+    Ok(file.into())
 }

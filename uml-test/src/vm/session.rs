@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use uml_test_protocol::completion::Completion;
-use uml_test_protocol::frame::{CHUNK, Decoder, Encoder, WINDOW};
+use uml_test_protocol::frame::{CHUNK, Decoder, Encoder, FrameError, WINDOW};
 use uml_test_protocol::{Event, Exit, Failure, OomKill, Request, Setup, Spawn, Stream, VERSION};
 
 use crate::outcome::ChannelEnd;
@@ -39,6 +39,44 @@ pub(crate) enum Interrupted {
     Channel(ChannelEnd),
     /// The agent refused.
     Refused(Failure),
+}
+
+/// What is said before anybody listens: the requests that an agent finds when it starts.
+pub(crate) struct Opening {
+    encoder: Encoder,
+    next_id: u32,
+    state: State,
+    frames: Vec<u8>,
+}
+
+impl Opening {
+    /// Has the guest set up.
+    ///
+    /// # Errors
+    /// Where the request is too large.
+    pub(crate) fn new(setup: Setup) -> Result<Self, FrameError> {
+        let mut encoder = Encoder::default();
+        let frames = encoder.encode(&Request::Setup(setup))?;
+        Ok(Self { encoder, next_id: 1, state: State::default(), frames })
+    }
+
+    /// Asks for a process, as [`Session::spawn`] does later.
+    ///
+    /// # Errors
+    /// Where the request is too large.
+    pub(crate) fn spawn(&mut self, mut spawn: Spawn) -> Result<Receiver<ProcessEvent>, FrameError> {
+        let (sender, receiver) = channel();
+        spawn.id = self.next_id;
+        self.frames.extend(self.encoder.encode(&Request::Spawn(spawn))?);
+        self.state.processes.insert(self.next_id, sender);
+        self.next_id += 1;
+        Ok(receiver)
+    }
+
+    /// The frames, for the file in which the agent finds them.
+    pub(crate) fn frames(&self) -> &[u8] {
+        &self.frames
+    }
 }
 
 /// A conversation with an agent.
@@ -79,19 +117,21 @@ impl Session {
     /// # Errors
     /// Where no thread can be started.
     pub(crate) fn start(
+        opening: Opening,
         reader: impl Read + Send + 'static,
         writer: impl Write + Send + 'static,
     ) -> std::io::Result<Self> {
+        let Opening { encoder, next_id, state, frames: _ } = opening;
         let writer = Writer {
             stream: Box::new(writer),
-            encoder: Encoder::default(),
-            next_id: 1,
+            encoder,
+            next_id,
             pending: Vec::new(),
             credit: WINDOW,
         };
         let shared = Arc::new(Shared {
             writer: Mutex::new(writer),
-            state: Mutex::default(),
+            state: Mutex::new(state),
             changed: Condvar::new(),
         });
         let theirs = Arc::clone(&shared);
@@ -106,9 +146,8 @@ impl Session {
         self.wait(deadline, |state| state.kernel.clone())
     }
 
-    /// Has the guest set up.
-    pub(crate) fn set_up(&self, setup: Setup, deadline: Instant) -> Result<(), Interrupted> {
-        self.request(&Request::Setup(setup))?;
+    /// Waits until the guest is set up.
+    pub(crate) fn ready(&self, deadline: Instant) -> Result<(), Interrupted> {
         self.wait_or_refusal(deadline, |state| state.ready.then_some(()))
     }
 

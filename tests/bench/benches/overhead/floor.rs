@@ -94,7 +94,8 @@ impl Floor {
             })
         };
         let start = Instant::now();
-        let status = command.status().with_context(|| format!("start {}", self.kernel.display()))?;
+        let status =
+            command.status().with_context(|| format!("start {}", self.kernel.display()))?;
         let time = start.elapsed();
         ensure!(status.success(), "the bare kernel ended with {status}");
         Ok(time)

@@ -37,7 +37,7 @@ fn main() -> Result<()> {
         bare.push(floor.boot()?);
         command.push(timed(one_command)?);
         libtest.push(timed(|| run(&programs.libtest, &["--exact", "one"]))?);
-        custom.push(timed(|| run(&programs.custom, &["--exact", "one"]))?);
+        custom.push(timed(|| run(&programs.custom, &["--exact", "hundred::one"]))?);
     }
     let unit = median(&mut bare);
     println!("{:<52}{:>10}  ratio", "", "ms");
@@ -47,9 +47,8 @@ fn main() -> Result<()> {
     row("one #[uml_test], whole process, custom runner", median(&mut custom), unit);
 
     println!("\n100 tests in one binary{:>39}", "tests/s");
-    let many = |threads: &str| {
-        timed(|| run(&programs.libtest, &["many::", "--test-threads", threads]))
-    };
+    let many =
+        |threads: &str| timed(|| run(&programs.libtest, &["many::", "--test-threads", threads]));
     let (one, two) = (many("1")?, many("2")?);
     let rate = |time: Duration| 100.0 / time.as_secs_f64();
     println!("{:<52}{:>10.1}", "1 thread", rate(one));

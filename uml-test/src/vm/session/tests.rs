@@ -14,9 +14,12 @@ struct Agent {
 
 fn connect() -> (Session, Agent) {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let session = Session::start(ours.try_clone().unwrap(), ours).unwrap();
-    let agent = Agent { stream: theirs, encoder: Encoder::default(), decoder: Decoder::default() };
-    (session, agent)
+    let opening = Opening::new(Setup::default()).unwrap();
+    let mut decoder = Decoder::default();
+    decoder.push(opening.frames());
+    assert_eq!(decoder.next_message().unwrap(), Some(Request::Setup(Setup::default())));
+    let session = Session::start(opening, ours.try_clone().unwrap(), ours).unwrap();
+    (session, Agent { stream: theirs, encoder: Encoder::default(), decoder })
 }
 
 impl Agent {
@@ -114,7 +117,7 @@ fn a_refusal_answers_the_request_it_belongs_to() {
     session.hello(soon()).unwrap();
     let failure = Failure::new("mount overlay on", "/x", 19);
     agent.say(&Event::Refused(failure.clone()));
-    assert_eq!(session.set_up(Setup::default(), soon()), Err(Interrupted::Refused(failure)));
+    assert_eq!(session.ready(soon()), Err(Interrupted::Refused(failure)));
     agent.say(&Event::Stopping);
     assert_eq!(session.shut_down(soon()), Ok(()), "an old refusal answers nothing new");
 }
@@ -208,4 +211,23 @@ fn a_receipt_of_more_than_was_sent_is_an_error() {
         matches!(&end, ChannelEnd::Corrupted(found) if found.contains("more than was sent")),
         "{end:?}"
     );
+}
+
+#[test]
+fn a_process_of_the_opening_is_heard_like_any_other() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let mut opening = Opening::new(Setup::default()).unwrap();
+    let events = opening.spawn(Spawn::default()).unwrap();
+    let mut decoder = Decoder::default();
+    decoder.push(opening.frames());
+    let session = Session::start(opening, ours.try_clone().unwrap(), ours).unwrap();
+    let mut agent = Agent { stream: theirs, encoder: Encoder::default(), decoder };
+    assert!(matches!(agent.hear(), Request::Setup(_)));
+    let Request::Spawn(first) = agent.hear() else { panic!() };
+    let (later, _) = session.spawn(Spawn::default()).unwrap();
+    assert!(matches!(agent.hear(), Request::Spawn(spawn) if spawn.id == later));
+    assert_ne!(first.id, later);
+    agent.hello();
+    agent.say(&Event::Started { id: first.id, pid: 3 });
+    assert!(matches!(events.recv().unwrap(), ProcessEvent::Started { pid: 3 }));
 }

@@ -1,0 +1,6 @@
+//! The same tests under the custom runner.
+
+#[path = "hundred.rs"]
+mod hundred;
+
+uml_test::main!();
