@@ -94,9 +94,9 @@ fn its_log_reaches_the_host() -> Result {
     let log = dir.join("daemon.log");
     let vm = Vm::builder().rw_dir(dir).boot()?;
     let mut daemon = vm.command(DAEMON).args(["80", "1234"]).arg(&log).spawn()?;
-    // In Linux's own words: 127.0.0.1, port 80, listening.
-    let listening = "until grep -q '0100007F:0050 .* 0A ' /proc/net/tcp; do sleep 0.01; done";
-    assert!(vm.command("sh").args(["-c", listening]).status()?.success());
+    let mut serving = vm.command("sh");
+    serving.args(["-c", "until grep serving $LOG; do sleep 0.01; done"]).env("LOG", &log);
+    assert!(serving.status()?.success());
     daemon.kill()?;
     assert_eq!(daemon.wait()?.signal(), Some(9));
     vm.shutdown()?;

@@ -9,7 +9,8 @@ use uml_test::{Error, Vm};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// The panic that a script makes. A test that fails shows all of it, in CI's log too.
+/// The panic that a script makes.
+#[expect(clippy::print_stdout, reason = "shown where a test fails, in CI's log too")]
 fn panic_of(script: &str) -> Panic {
     match reproduce(Vm::builder().mem(64 << 20), script, LIMIT) {
         Ok(Verdict::Panicked(panic)) => {
