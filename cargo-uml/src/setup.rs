@@ -39,9 +39,13 @@ pub(crate) fn setup(source: Option<&Path>, reporter: &Reporter) -> Result<PathBu
     let content = identity::content(&recipe, &source.identity, &compiler);
     let kernel = match cache.with_content(&content) {
         Some(kernel) => kernel,
-        None => build(&cache, &source, recipe, compiler, &content, reporter)?,
+        None => {
+            let kernel = build(&cache, &source, recipe, compiler, &content, reporter)?;
+            let _phase = reporter.phase("Removing the build tree");
+            cache.remove_builds()?;
+            kernel
+        }
     };
-    cache.remove_builds()?;
     cache.select(&kernel)
 }
 
@@ -92,5 +96,6 @@ fn build(
         build_steps: built.steps,
         dropped_options: dropped.iter().map(Dropped::to_string).collect(),
     };
+    let _phase = reporter.phase("Installing the kernel");
     cache.install(&built.linux, &build.config(), metadata, content)
 }
