@@ -238,39 +238,76 @@ pub(crate) fn workspace_dir(manifest_dir: &Path) -> Option<PathBuf> {
     manifest_dir
         .ancestors()
         .find(|dir| {
-            read_manifest(&dir.join("Cargo.toml"))
-                .is_ok_and(|found| found.is_some_and(|manifest| manifest.workspace.is_some()))
+            read_manifest(&dir.join("Cargo.toml")).is_ok_and(|found| {
+                found.is_some_and(|(path, text)| declares_workspace(&path, &text))
+            })
         })
         .map(Path::to_owned)
 }
 
 fn apply_manifests(config: &mut Config, manifest_dir: &Path) -> Result<(), ConfigError> {
-    let path = manifest_dir.join("Cargo.toml");
-    let manifest = read_manifest(&path)?.unwrap_or_default();
-    // A package's manifest may be the workspace's too; else the nearest one above is.
-    let named = manifest.package.as_ref().and_then(|package| package.workspace.as_ref());
-    let workspace_path = match named.and_then(toml::Value::as_str) {
-        Some(relative) => Some(manifest_dir.join(relative).join("Cargo.toml")),
-        None => workspace_dir(manifest_dir).map(|dir| dir.join("Cargo.toml")),
+    let Some((path, text)) = read_manifest(&manifest_dir.join("Cargo.toml"))? else {
+        // A binary that runs away from its sources has the variables only.
+        return Ok(());
     };
-    if let Some(workspace_path) = workspace_path {
-        let workspace = read_manifest(&workspace_path)?.unwrap_or_default().workspace;
-        apply_table(config, &workspace_path, "workspace", workspace)?;
+    let package = if may_have_settings(&text) || names_workspace(&text) {
+        parse_manifest(&path, &text)?.package
+    } else {
+        None
+    };
+    // A package's manifest may be the workspace's too; else the nearest one above is.
+    let named = package.as_ref().and_then(|package| package.workspace.as_ref());
+    let workspace = match named.and_then(toml::Value::as_str) {
+        Some(relative) => Some(manifest_dir.join(relative)),
+        None => workspace_dir(manifest_dir),
+    };
+    if let Some(dir) = workspace
+        && let Some((path, text)) = read_manifest(&dir.join("Cargo.toml"))?
+        && may_have_settings(&text)
+    {
+        let workspace = parse_manifest(&path, &text)?.workspace;
+        apply_table(config, &path, "workspace", workspace)?;
     }
-    apply_table(config, &path, "package", manifest.package)
+    apply_table(config, &path, "package", package)
 }
 
-fn read_manifest(path: &Path) -> Result<Option<Manifest>, ConfigError> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        // A binary that runs away from its sources has the variables only.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(ConfigError::Read { path: path.to_owned(), source }),
-    };
-    toml::from_str(&text).map(Some).map_err(|error| ConfigError::Manifest {
+fn read_manifest(path: &Path) -> Result<Option<(PathBuf, String)>, ConfigError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some((path.to_owned(), text))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(ConfigError::Read { path: path.to_owned(), source }),
+    }
+}
+
+fn parse_manifest(path: &Path, text: &str) -> Result<Manifest, ConfigError> {
+    toml::from_str(text).map_err(|error| ConfigError::Manifest {
         path: path.to_owned(),
         message: error.to_string(),
     })
+}
+
+// Parsing takes a debug build up to a millisecond a manifest, a fifteenth of a boot, and this
+// happens for every test. Most manifests have nothing to say, and a look at the text shows it.
+
+/// Whether a manifest can have settings of uml-test; if in doubt it is parsed.
+fn may_have_settings(text: &str) -> bool {
+    text.contains("metadata") && text.contains("uml-test")
+}
+
+/// Whether a package's manifest can name its workspace's directory.
+fn names_workspace(text: &str) -> bool {
+    text.lines().any(|line| line.trim_start().starts_with("workspace"))
+}
+
+/// Whether a manifest is a workspace's.
+fn declares_workspace(path: &Path, text: &str) -> bool {
+    let header = |line: &str| {
+        let line = line.trim_start();
+        line.starts_with("[workspace]") || line.starts_with("[workspace.")
+    };
+    text.lines().any(header)
+        || ((names_workspace(text) || text.contains("[ workspace"))
+            && parse_manifest(path, text).is_ok_and(|manifest| manifest.workspace.is_some()))
 }
 
 fn apply_table(

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use nix::mount::MsFlags;
 use nix::sys::termios::{self, SetArg};
-use uml_test_protocol::frame::{CHUNK, Decoder, Encoder, WINDOW};
+use uml_test_protocol::frame::{Decoder, Encoder, WINDOW};
 use uml_test_protocol::supervision::REQUESTS;
 use uml_test_protocol::{Event, Failure, Request};
 
@@ -54,7 +54,7 @@ impl Channel {
         decoder.push(&fs::read(&first).map_err(|error| {
             Failure::new("read", first.as_os_str().as_bytes(), error.raw_os_error().unwrap_or(0))
         })?);
-        let buffer = vec![0; CHUNK];
+        let buffer = vec![0; WINDOW];
         Ok(Self { tty, encoder: Encoder::default(), decoder, buffer, received: 0 })
     }
 

@@ -30,6 +30,9 @@ pub(super) struct Process {
     outputs: Vec<(Stream, File)>,
     stdin: Option<Stdin>,
     page: Option<SharedPage>,
+    /// What is on its way from a pipe to the channel. One allocation for all of it: clearing a
+    /// fresh one each time faults in every page of it.
+    buffer: Vec<u8>,
 }
 
 /// The write end of a process's standard input, and what is still to be written.
@@ -52,6 +55,7 @@ impl Process {
             outputs: Vec::new(),
             stdin: None,
             page: None,
+            buffer: vec![0; CHUNK],
         };
         let mut env = changed(env, &wanted.env);
         let stdin = process.input(wanted.stdin)?;
@@ -159,7 +163,7 @@ impl Process {
         let id = self.id;
         let mut ended = Vec::new();
         for (at, (stream, pipe)) in self.outputs.iter_mut().enumerate() {
-            if let Transfer::Ended = forward(id, *stream, pipe, channel)? {
+            if let Transfer::Ended = forward(id, *stream, pipe, &mut self.buffer, channel)? {
                 ended.push(at);
             }
         }
@@ -201,7 +205,7 @@ impl Process {
     pub(super) fn finish(mut self, exit: Exit, channel: &mut Channel) -> Result<(), Failure> {
         let id = self.id;
         for (stream, pipe) in &mut self.outputs {
-            while let Transfer::Moved = forward(id, *stream, pipe, channel)? {}
+            while let Transfer::Moved = forward(id, *stream, pipe, &mut self.buffer, channel)? {}
         }
         // Before the pid is given free: it is what the kernel's log names the victim by.
         let oom = match exit {
@@ -225,15 +229,14 @@ fn forward(
     id: u32,
     stream: Stream,
     pipe: &mut File,
+    buffer: &mut [u8],
     channel: &mut Channel,
 ) -> Result<Transfer, Failure> {
-    let mut buffer = vec![0; CHUNK];
     loop {
-        match pipe.read(&mut buffer) {
+        match pipe.read(buffer) {
             Ok(0) => return Ok(Transfer::Ended),
             Ok(length) => {
-                buffer.truncate(length);
-                let data = Bytes::from(buffer);
+                let data = Bytes::from(&buffer[..length]);
                 channel.send(&Event::Output { id, stream, data })?;
                 return Ok(Transfer::Moved);
             }

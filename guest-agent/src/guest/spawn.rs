@@ -49,13 +49,15 @@ pub(super) fn spawn(wanted: &Spawn, env: &[Bytes], fds: &Descriptors<'_>) -> Res
         others: fds.others.iter().map(AsRawFd::as_raw_fd).collect(),
         errno: 0,
     };
-    let mut stack = vec![0u128; STACK / size_of::<u128>()];
+    // Not cleared, so that only what is used of it is faulted in.
+    let mut stack: Vec<u128> = Vec::with_capacity(STACK / size_of::<u128>());
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     // SAFETY: the child runs `exec` on a stack of its own, which grows down from the end of
     // `stack`. It shares our memory, and we do not run until it has ended or become another
     // program, so `launch` and what it points to outlive its use of them.
     let pid = unsafe {
-        libc::clone(exec, stack.as_mut_ptr_range().end.cast(), flags, (&raw mut launch).cast())
+        let top = stack.spare_capacity_mut().as_mut_ptr_range().end.cast();
+        libc::clone(exec, top, flags, (&raw mut launch).cast())
     };
     if pid < 0 {
         return Err(Failure::new(

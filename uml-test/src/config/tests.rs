@@ -126,3 +126,34 @@ fn every_setting_is_in_the_documented_table() {
         assert!(table.contains(&format!("`{variable}`")), "{variable} is not documented");
     }
 }
+
+#[test]
+fn a_workspace_is_found_however_it_is_written() {
+    for (name, text, found) in [
+        ("header", "[workspace]\n", true),
+        ("sub-table", "[workspace.package]\nedition = '2024'\n", true),
+        ("dotted", "workspace.members = []\n", true),
+        ("inline", "workspace = { members = [] }\n", true),
+        ("spaced", "[ workspace ]\n", true),
+        ("member", "[package]\nname = 'm'\nworkspace = '..'\n", false),
+        ("comment", "# workspace\n[package]\nname = 'm'\n", false),
+    ] {
+        assert_eq!(declares_workspace(Path::new("Cargo.toml"), text), found, "{name}");
+    }
+}
+
+#[test]
+fn a_package_may_name_its_workspace() {
+    let tree = Tree::new(
+        "named",
+        &[
+            (
+                "root/Cargo.toml",
+                "[workspace]\nmembers = ['../apart']\n[workspace.metadata.uml-test]\nmem = '64M'\n",
+            ),
+            ("apart/Cargo.toml", "[package]\nname = 'm'\nworkspace = '../root'\n"),
+        ],
+    );
+    let config = resolve(&tree.0.join("apart"), &NOTHING, &Variables::new()).unwrap();
+    assert_eq!(config.mem, 64 << 20);
+}
