@@ -1,8 +1,8 @@
 //! One static binary with two jobs, told apart by where it is started:
 //!
-//! - [`guest`]: PID 1 of a guest. Sets the guest up by system calls, runs processes on request,
+//! - `guest`: PID 1 of a guest. Sets the guest up by system calls, runs processes on request,
 //!   reports, powers off.
-//! - [`host`]: supervisor of a kernel process on the host. Creates the run directory, applies
+//! - `host`: supervisor of a kernel process on the host. Creates the run directory, applies
 //!   limits and sandbox, boots, and cleans up whatever happens to the process that asked.
 //!
 //! uml-test's build script compiles this crate's source into that binary and embeds it; as a

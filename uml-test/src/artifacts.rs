@@ -67,7 +67,12 @@ fn newest_kernel(kernels: &Path) -> Option<PathBuf> {
     std::fs::read_dir(kernels)
         .ok()?
         .filter_map(|entry| {
-            let path = entry.ok()?.path().join("linux");
+            let entry = entry.ok()?;
+            // A kernel that is being put together has a name with a dot in front.
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                return None;
+            }
+            let path = entry.path().join("linux");
             let modified = path.metadata().ok()?.modified().ok()?;
             check(&path).ok()?;
             Some((modified, path))

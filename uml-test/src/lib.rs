@@ -3,7 +3,6 @@
 //! about 15 ms.
 //!
 //! ```
-//! # #[cfg(not(test))] fn main() {} // the attribute's output is for test builds
 //! use uml_test::uml_test;
 //!
 //! #[uml_test]
@@ -16,10 +15,68 @@
 //! }
 //! ```
 //!
+//! `cargo uml setup` (package `cargo-uml`) provides the kernel once, then `cargo test` is all.
+//! The same source works with Rust's default harness (unit tests in a library, no change of
+//! Cargo.toml), with `harness = false` and [`main!`], and with cargo nextest over either.
+//! [`uml_test`](macro@uml_test) has the attribute's arguments and what it can be stacked with;
+//! [`Vm`] is the same machinery for tests that drive a guest themselves.
+//!
 //! [uml]: https://docs.kernel.org/virt/uml/user_mode_linux_howto_v2.html
 //!
+//! # What the test sees
+//!
+//! The body runs in a process of its own, the same executable, in a fresh guest:
+//!
+//! - It is root with all capabilities, in a session of its own, with the host's environment and
+//!   working directory. Its standard input is empty.
+//! - `/` is the host's filesystem: tools, libraries, fixtures and sources are where they are on
+//!   the host, as far as the host's user may read them. **What the test writes goes to memory and
+//!   is gone with the guest.** Only the directories given as `rw_dir` are the host's own, without
+//!   changes of mode, owner, times or extended attributes, which the sandbox refuses.
+//! - `/tmp`, `/run` and `/dev/shm` are fresh tmpfs; what cargo needs below them (the executable,
+//!   the working, package, workspace and target directories) is still there. /proc, /sys, /dev,
+//!   cgroup2, securityfs, debugfs, tracefs, configfs, mqueue and bpf are the guest's own.
+//! - `lo` is up, the hostname is `uml-test`, the clock is the host's.
+//!
+//! # Verdicts
+//!
+//! A test passes when its process says so over a channel that the host checks, and then exits
+//! well; silence is never success. [`outcome`] lists all that can become of a test, and how each is
+//! told from the others. A failure's text has the reason first, then the test's output, the last
+//! lines of the kernel's console, and a directory (`target/uml-test/…`) where all of it is kept.
+//!
+//! # What each way of running shows
+//!
+#![doc = include_str!("../docs/ways.md")]
+//!
 //! # Settings
+//!
+//! In `[package.metadata.uml-test]` and `[workspace.metadata.uml-test]`, in the attribute, and in
+//! variables; the later wins.
+//!
 #![doc = include_str!("../docs/settings.md")]
+//!
+//! # The host
+//!
+//! The kernel process runs under [Landlock] and a seccomp filter: it can write its run directory
+//! and the `rw_dir`s, and nothing else; it cannot use TCP, nor signal other processes. So whatever
+//! root in the guest does, the host's files are as before. *Reading* is not restricted: a test can
+//! read what the host's user can. On a host without Landlock guests run all the same, and a line
+//! says so; `UML_TEST_SANDBOX=require` makes it an error. With `UML_TEST_TRAPS=ptrace` guest user
+//! space is kept from the guest's kernel memory too, at half the speed.
+//!
+//! When the test runner ends, even by SIGKILL, its guests end and their run directories go.
+//!
+//! # Limits
+//!
+//! - x86-64 Linux hosts. Elsewhere tests compile and are ignored.
+//! - User space in a guest is slower: a system call or page fault takes 10 to 20 µs. Computation
+//!   runs at full speed.
+//! - No kprobes, no perf events, no hardware.
+//! - One CPU per guest.
+//! - A child that a test leaves behind may lose output that it writes after the test's end.
+//!
+//! [Landlock]: https://docs.kernel.org/userspace-api/landlock.html
 
 pub mod case;
 pub mod config;
