@@ -102,7 +102,7 @@ pub use config::{Sandbox, Traps};
 pub use error::{ConfigError, Error, GuestEnd, KernelError};
 pub use uml_test_macros::{main, uml_test};
 #[cfg(supported_host)]
-pub use vm::{Child, Command, Vm, VmBuilder};
+pub use vm::{Child, Command, Usage, Vm, VmBuilder};
 
 /// Ends a `#[uml_test]` as skipped, with a reason in [`format!`]'s manner.
 ///

@@ -73,8 +73,13 @@ pub enum Infrastructure {
         /// The error, with its remedy.
         error: String,
     },
-    /// The kernel process ended before its agent spoke.
-    BootFailed(KernelExit),
+    /// The kernel process ended before the guest was up.
+    BootFailed {
+        /// How it ended.
+        kernel: KernelExit,
+        /// Its panic's message, quoted from the console.
+        message: Option<String>,
+    },
     /// The guest was not up within its time limit.
     BootTimedOut {
         /// What it was doing.
@@ -240,7 +245,10 @@ pub fn judge(facts: &Facts, expected: ShouldPanic) -> Outcome {
         return Outcome::Infrastructure(I::HostOutOfSpace);
     }
     match facts.phase {
-        Phase::Booting | Phase::SettingUp => Outcome::Infrastructure(I::BootFailed(kernel)),
+        Phase::Booting | Phase::SettingUp => {
+            let message = facts.panic_message.clone();
+            Outcome::Infrastructure(I::BootFailed { kernel, message })
+        }
         Phase::Running | Phase::Stopping => match kernel.exit {
             Some(Exit::Signal(PANIC_SIGNAL)) => {
                 Outcome::KernelPanicked { message: facts.panic_message.clone() }
@@ -351,11 +359,17 @@ impl fmt::Display for Infrastructure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotStarted { error } => f.write_str(error),
-            Self::BootFailed(kernel) => write!(
-                f,
-                "the kernel ended before the guest was up ({kernel}); if it is no User Mode Linux \
-                 kernel that this host can run, `cargo uml setup` provides one"
-            ),
+            Self::BootFailed { kernel, message } => {
+                write!(f, "the kernel ended before the guest was up: {kernel}")?;
+                if let Some(message) = message {
+                    write!(f, ", after the panic `{message}`")?;
+                }
+                f.write_str(
+                    "; what it said is below. A kernel that is not User Mode Linux, lacks hostfs, or \
+                     was built for a newer C library ends so: `cargo uml setup` (from the cargo-uml \
+                     package) provides one",
+                )
+            }
             Self::BootTimedOut { phase, limit } => write!(
                 f,
                 "the guest was still {phase} after {limit:?}; raise UML_TEST_BOOT_TIMEOUT if the \

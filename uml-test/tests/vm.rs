@@ -1,38 +1,221 @@
-//! `Vm` on a real kernel.
-use uml_test::Vm;
+//! `Vm` on a real kernel: what a guest is, what a command does in it, what is left of it.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+use uml_test::{Error, Vm};
+
+fn boot() -> Vm {
+    Vm::builder().boot().unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A shell script's standard output; the script must succeed.
+fn sh(vm: &Vm, script: &str) -> String {
+    let output = vm.command("sh").args(["-ec", script]).output().unwrap();
+    assert!(output.status.success(), "{script}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn text(output: &Output) -> (&str, &str) {
+    let text = |bytes| std::str::from_utf8(bytes).unwrap();
+    (text(&output.stdout), text(&output.stderr))
+}
 
 #[test]
-fn runs_commands() {
-    let t = std::time::Instant::now();
-    let vm = match Vm::builder().boot() {
-        Ok(vm) => vm,
-        Err(e) => panic!("{e}"),
-    };
-    eprintln!("boot {:?}", t.elapsed());
-    let output = vm
-        .command("sh")
-        .args(["-c", "id; hostname; mount; ls /dev; ls /; cat; dmesg | tail -3; exit 3"])
-        .stdin("hello\n")
-        .output()
-        .unwrap();
-    eprintln!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    eprintln!("{:?}", output.status);
+fn a_guest_is_roots_own_world() {
+    let vm = boot();
+    assert_eq!(sh(&vm, "id -u; cat /proc/sys/kernel/hostname"), "0\numl-test\n");
+    let capabilities = sh(&vm, "grep CapEff /proc/self/status");
+    let mask = capabilities.split_whitespace().nth(1).unwrap();
+    assert_eq!(u64::from_str_radix(mask, 16).unwrap().count_ones(), 41, "{capabilities}");
+    let mounted = sh(&vm, "cat /proc/mounts");
+    for place in [
+        "/",
+        "/proc",
+        "/sys",
+        "/dev",
+        "/dev/pts",
+        "/dev/shm",
+        "/dev/mqueue",
+        "/run",
+        "/tmp",
+        "/sys/fs/cgroup",
+        "/sys/kernel/security",
+        "/sys/kernel/debug",
+        "/sys/kernel/config",
+    ] {
+        let is_there = mounted.lines().any(|line| line.split(' ').nth(1) == Some(place));
+        assert!(is_there, "{place} is not mounted:\n{mounted}");
+    }
+    // Loopback works: connect to oneself.
+    let listener = sh(&vm, "cat /sys/class/net/lo/flags /sys/class/net/lo/operstate");
+    let flags = u32::from_str_radix(listener.lines().next().unwrap().trim_start_matches("0x"), 16);
+    assert_eq!(flags.unwrap() & 1, 1, "lo is not up: {listener}");
+    assert!(vm.kernel_release().starts_with(sh(&vm, "cat /proc/sys/kernel/osrelease").trim()));
     vm.shutdown().unwrap();
-    eprintln!("all {:?}", t.elapsed());
 }
 
-#[uml_test::uml_test]
-fn one() {
-    println!("hello from pid {}", std::process::id());
-    assert!(std::path::Path::new("/proc/1/exe").exists());
+#[test]
+fn the_hosts_files_are_there_and_writes_vanish() {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    let probe = Path::new(env!("CARGO_MANIFEST_DIR")).join("written-in-a-guest");
+    let vm = boot();
+    let read = vm.command("cat").arg(&manifest).output().unwrap();
+    assert_eq!(read.stdout, std::fs::read(&manifest).unwrap());
+    let write = format!("echo x > '{}'; cat '{0}'; rm '{}'", probe.display(), manifest.display());
+    assert_eq!(sh(&vm, &write), "x\n");
+    assert!(!probe.exists() && manifest.exists(), "the host saw the guest's writes");
+    let other = boot();
+    assert_eq!(other.command("test").arg("-e").arg(&probe).status().unwrap().code(), Some(1));
 }
 
-#[uml_test::uml_test]
-#[should_panic(expected = "boo")]
-fn two() {
-    panic!("boo {}", 1);
+#[test]
+fn commands_are_like_the_standard_librarys() {
+    let vm = boot();
+    let output = vm.command("sh").args(["-c", "echo out; echo err >&2; exit 7"]).output().unwrap();
+    assert_eq!(text(&output), ("out\n", "err\n"));
+    assert_eq!(output.status.code(), Some(7));
+
+    let killed = vm.command("sh").args(["-c", "kill -SEGV $$"]).status().unwrap();
+    assert_eq!(killed.signal(), Some(11));
+
+    let mut command = vm.command("sh");
+    command.args(["-c", "echo \"$A/$B\"; pwd; cat"]).env("A", "1").env("B", "2").env_remove("B");
+    let output = command.current_dir("/usr").stdin("typed").output().unwrap();
+    assert_eq!(text(&output), ("1/\n/usr\ntyped", ""));
+
+    let output = vm.command("/usr/bin/env").env_clear().env("ONLY", "this").output().unwrap();
+    assert_eq!(text(&output), ("ONLY=this\n", ""));
+
+    let bytes = OsStr::from_bytes(b"\xff\x01 \n");
+    let output = vm.command("printf").arg("%s").arg(bytes).output().unwrap();
+    assert_eq!(output.stdout, bytes.as_bytes());
+
+    // The leader of a session of its own, with nothing ignored or blocked.
+    let status = sh(&vm, "cat /proc/self/status; cut -d' ' -f6 /proc/$$/stat; echo $$");
+    let line = |name: &str| status.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+    for mask in ["SigBlk:", "SigIgn:"] {
+        assert!(line(mask).ends_with("0000000000000000"), "{}", line(mask));
+    }
+    let ids: Vec<&str> = status.lines().rev().take(2).collect();
+    assert_eq!(ids[0], ids[1], "session and pid");
+}
+
+#[test]
+fn what_cannot_be_started_is_named_and_the_guest_goes_on() {
+    let vm = boot();
+    let refusal = |command: &mut uml_test::Command<'_>| match command.spawn() {
+        Err(Error::Refused(failure)) => failure.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let message = refusal(&mut vm.command("/nonexistent/program"));
+    assert!(message.starts_with("execute /nonexistent/program: No such file"), "{message}");
+    let message = refusal(&mut vm.command("no-such-program"));
+    assert!(message.contains("`no-such-program` along PATH"), "{message}");
+    let message = refusal(vm.command("true").current_dir("/nonexistent"));
+    assert!(message.starts_with("chdir to /nonexistent: No such file"), "{message}");
+    let message = refusal(&mut vm.command("/etc/passwd"));
+    assert!(message.starts_with("execute /etc/passwd: Permission denied"), "{message}");
+    let message = refusal(vm.command("true").arg(OsStr::from_bytes(b"a\0b")));
+    assert!(message.contains("NUL"), "{message}");
+    assert!(vm.command("true").status().unwrap().success());
+}
+
+#[test]
+fn large_input_and_output_pass_whole() {
+    let vm = boot();
+    let input: Vec<u8> = (0..400_000u32).flat_map(|number| number.to_le_bytes()).collect();
+    let output = vm.command("cat").stdin(input.clone()).output().unwrap();
+    assert!(output.stdout == input, "{} of {} bytes", output.stdout.len(), input.len());
+    // A reader that does not read on: the writer's fate is no error.
+    let status = vm.command("true").stdin(input).status().unwrap();
+    assert!(status.success());
+}
+
+#[test]
+fn commands_run_beside_each_other() {
+    let vm = boot();
+    let mut sleeper = vm.command("sleep").arg("1000").spawn().unwrap();
+    let quick = vm.command("echo").arg("quick").output().unwrap();
+    assert_eq!(quick.stdout, b"quick\n");
+    assert!(sleeper.id() > 1 && sleeper.usage().is_none());
+    sleeper.kill().unwrap();
+    assert_eq!(sleeper.wait().unwrap().signal(), Some(9));
+    assert!(sleeper.usage().unwrap().max_rss_kib > 0);
+    sleeper.kill().unwrap(); // it has ended: no error
+}
+
+#[test]
+fn a_dropped_guest_is_gone_at_once() {
+    let vm = boot();
+    let run_dir = vm.run_dir().to_owned();
+    assert!(run_dir.join("root/init").exists());
+    let kernels = || {
+        let marker = format!("uml_dir={}", run_dir.display());
+        std::fs::read_dir("/proc")
+            .unwrap()
+            .flatten()
+            .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
+            .filter(|line| String::from_utf8_lossy(line).contains(&marker))
+            .count()
+    };
+    assert!(kernels() > 0);
+    let _running = vm.command("sleep").arg("1000").spawn().unwrap();
+    drop(vm);
+    assert_eq!(kernels(), 0);
+    assert!(!run_dir.exists());
+}
+
+#[test]
+fn the_end_of_a_guest_is_told_apart() {
+    let end = |script: &str| {
+        let vm = boot();
+        match vm.command("sh").args(["-c", script]).status() {
+            Err(Error::Gone { end, .. }) => end,
+            other => panic!("{other:?}"),
+        }
+    };
+    let off = end("echo o > /proc/sysrq-trigger; sleep 100");
+    assert_eq!(off.panic_message, None);
+    assert_eq!(off.kernel.unwrap().to_string(), "exit code 0");
+    let crash = end("echo c > /proc/sysrq-trigger");
+    assert_eq!(crash.panic_message.as_deref(), Some("sysrq triggered crash"));
+    assert_eq!(crash.kernel.unwrap().to_string(), "killed by signal 6 (SIGABRT)");
+}
+
+#[test]
+fn a_guests_life_can_be_limited() {
+    let start = Instant::now();
+    let limit = Duration::from_millis(600);
+    let vm = Vm::builder().timeout(limit).boot().unwrap();
+    match vm.command("sleep").arg("1000").status() {
+        Err(Error::TimedOut { limit: found, .. }) => assert_eq!(found, limit),
+        other => panic!("{other:?}"),
+    }
+    drop(vm);
+    assert!(start.elapsed() < limit + Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
+#[test]
+fn what_is_written_to_an_rw_dir_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("kept");
+    let vm = Vm::builder().rw_dir(dir.path()).boot().unwrap();
+    sh(&vm, &format!("seq 100000 > '{}'", file.display()));
+    vm.shutdown().unwrap();
+    let kept = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(kept.lines().count(), 100_000);
+    assert_eq!(kept.lines().last(), Some("100000"));
+}
+
+#[test]
+fn wrong_settings_are_named() {
+    let error = Vm::builder().kernel("/etc/passwd").boot().unwrap_err().to_string();
+    assert!(error.starts_with("/etc/passwd (from"), "{error}");
+    let error = Vm::builder().rw_dir("/nonexistent").boot().unwrap_err().to_string();
+    assert!(error.contains("/nonexistent"), "{error}");
 }

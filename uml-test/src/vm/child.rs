@@ -3,7 +3,7 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Output};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use uml_test_protocol::frame::CHUNK;
 use uml_test_protocol::{Bytes, Exit, Request, Spawn, Stream};
@@ -25,6 +25,20 @@ pub struct Child<'vm> {
     stdout: Vec<u8>,
     stderr: Vec<u8>,
     status: Option<ExitStatus>,
+    usage: Option<Usage>,
+}
+
+/// What a program used, from the guest's `wait4(2)`: it and those of its children that it waited
+/// for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Time in user space.
+    pub user: Duration,
+    /// Time in the guest's kernel.
+    pub system: Duration,
+    /// Largest resident set, in KiB.
+    pub max_rss_kib: u64,
 }
 
 impl<'vm> Child<'vm> {
@@ -41,6 +55,7 @@ impl<'vm> Child<'vm> {
             stdout: Vec::new(),
             stderr: Vec::new(),
             status: None,
+            usage: None,
         };
         while child.pid == 0 && child.status.is_none() {
             child.step()?;
@@ -51,6 +66,11 @@ impl<'vm> Child<'vm> {
     /// Its pid in the guest.
     pub fn id(&self) -> i32 {
         self.pid
+    }
+
+    /// What it used; `None` before its end was waited for.
+    pub fn usage(&self) -> Option<Usage> {
+        self.usage
     }
 
     /// Kills it with SIGKILL. One that has ended is no error.
@@ -111,7 +131,12 @@ impl<'vm> Child<'vm> {
                 let end = end == self.stdin.len();
                 self.request(&Request::Stdin { id: self.id, data, end })?;
             }
-            Ok(ProcessEvent::Exited { exit, .. }) => {
+            Ok(ProcessEvent::Exited { exit, usage, .. }) => {
+                self.usage = Some(Usage {
+                    user: Duration::from_micros(usage.user_us),
+                    system: Duration::from_micros(usage.system_us),
+                    max_rss_kib: usage.max_rss_kib,
+                });
                 self.status = Some(ExitStatus::from_raw(match exit {
                     Exit::Code(code) => (code & 0xff) << 8,
                     Exit::Signal(signal) => signal,

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use uml_test_protocol::supervision::{self, Boot, Cpu, Protection};
 use uml_test_protocol::{Bytes, Setup};
 
-pub use child::Child;
+pub use child::{Child, Usage};
 pub use command::Command;
 
 pub(crate) use child::next as next_event;
@@ -37,7 +37,7 @@ const POWER_OFF: Duration = Duration::from_secs(2);
 
 /// A running guest: a Linux kernel of its own, set up and waiting for commands.
 ///
-/// ```no_run
+/// ```
 /// use uml_test::Vm;
 ///
 /// # fn main() -> Result<(), uml_test::Error> {

@@ -11,7 +11,9 @@ use std::time::Instant;
 
 use uml_test_protocol::completion::Completion;
 use uml_test_protocol::frame::{CHUNK, Decoder, Encoder, FrameError, WINDOW};
-use uml_test_protocol::{Event, Exit, Failure, OomKill, Request, Setup, Spawn, Stream, VERSION};
+use uml_test_protocol::{
+    Event, Exit, Failure, OomKill, Request, Setup, Spawn, Stream, Usage, VERSION,
+};
 
 use crate::outcome::ChannelEnd;
 
@@ -27,7 +29,7 @@ pub(crate) enum ProcessEvent {
     /// It takes more standard input, or takes none any more.
     StdinReady { closed: bool },
     /// It ended.
-    Exited { exit: Exit, completion: Option<Completion>, oom: Option<OomKill> },
+    Exited { exit: Exit, completion: Option<Completion>, oom: Option<OomKill>, usage: Usage },
 }
 
 /// Why waiting ended without what was waited for.
@@ -345,8 +347,8 @@ impl Shared {
             Event::StdinReady { id, closed } => {
                 return state.deliver(id, ProcessEvent::StdinReady { closed });
             }
-            Event::Exited { id, exit, completion, oom, usage: _ } => {
-                state.deliver(id, ProcessEvent::Exited { exit, completion, oom })?;
+            Event::Exited { id, exit, completion, oom, usage } => {
+                state.deliver(id, ProcessEvent::Exited { exit, completion, oom, usage })?;
                 state.processes.remove(&id);
                 return Ok(());
             }

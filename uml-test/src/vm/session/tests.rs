@@ -1,7 +1,7 @@
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use uml_test_protocol::{Bytes, Usage};
+use uml_test_protocol::Bytes;
 
 use super::*;
 
