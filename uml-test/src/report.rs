@@ -32,6 +32,8 @@ pub(crate) struct Evidence {
     pub(crate) console: String,
     /// The console's whole log, as far as it was kept.
     pub(crate) console_log: Option<Vec<u8>>,
+    /// Where a test that hung was in the guest's kernel.
+    pub(crate) kernel_stacks: Option<String>,
     pub(crate) notes: Vec<String>,
     /// Where all of it is kept.
     pub(crate) kept: Option<PathBuf>,
@@ -58,6 +60,11 @@ pub(crate) fn text(outcome: &Outcome, evidence: &Evidence, with_output: bool) ->
     if not_entered && !evidence.harness.is_empty() {
         text.push_str("\n---- output of the test's process ----\n");
         text.push_str(&escaped(&evidence.harness));
+        end_line(&mut text);
+    }
+    if let Some(stack) = evidence.kernel_stacks.as_deref().filter(|stacks| !stacks.is_empty()) {
+        text.push_str("\n---- where the test was, in the guest's kernel ----\n");
+        text.push_str(stack.trim());
         end_line(&mut text);
     }
     let lines: Vec<&str> = evidence.console.lines().collect();

@@ -36,6 +36,7 @@ const KERNEL_END: Duration = Duration::from_secs(1);
 pub(crate) fn run(case: &TestCase, output: Output<'_>) -> Run {
     let mut run = Running {
         facts: Facts::new(),
+        pid: None,
         evidence: Evidence::default(),
         config: Config::default(),
         output,
@@ -65,6 +66,8 @@ pub(crate) fn not_run(error: String) -> Run {
 
 struct Running<'o> {
     facts: Facts,
+    /// The test's process in the guest.
+    pid: Option<i32>,
     evidence: Evidence,
     config: Config,
     output: Output<'o>,
@@ -109,7 +112,8 @@ impl Running<'_> {
         let deadline = Instant::now() + self.config.timeout;
         loop {
             match vm::next_event(events, vm, deadline)? {
-                ProcessEvent::Started { .. } | ProcessEvent::StdinReady { .. } => {}
+                ProcessEvent::Started { pid } => self.pid = Some(pid),
+                ProcessEvent::StdinReady { .. } => {}
                 ProcessEvent::Failed(failure) => return Err(Interrupted::Refused(failure)),
                 ProcessEvent::Output { stream, data } => {
                     if stream == Stream::Harness {
@@ -145,7 +149,12 @@ impl Running<'_> {
 
     fn interrupted(&mut self, interrupted: Interrupted, vm: &Vm, limit: Duration) {
         match interrupted {
-            Interrupted::Deadline => self.facts.passed_limit = Some(limit),
+            Interrupted::Deadline => {
+                self.facts.passed_limit = Some(limit);
+                // The kernel writes stacks to the console too, which is to show what was before.
+                self.evidence.console = vm.console();
+                self.evidence.kernel_stacks = self.pid.map(|pid| vm.kernel_stacks(pid));
+            }
             Interrupted::Refused(failure) => self.facts.refused = Some(failure),
             Interrupted::Channel(end) => {
                 if end == ChannelEnd::Closed {
@@ -165,7 +174,9 @@ impl Running<'_> {
 
     /// Takes what the guest's end would take away.
     fn gather(&mut self, vm: &Vm) {
-        self.evidence.console = vm.console();
+        if self.evidence.kernel_stacks.is_none() {
+            self.evidence.console = vm.console();
+        }
         self.evidence.console_log = std::fs::read(console::log_path(vm.run_dir())).ok();
         self.facts.panic_message = console::panic_message(&self.evidence.console);
     }

@@ -16,7 +16,7 @@ const NO_IDLE_DEVICES: [&str; 4] =
     ["nbd.nbds_max=0", "brd.rd_nr=0", "null_blk.nr_devices=0", "zram.num_devices=0"];
 
 /// Name of the guest's directory for the kernel's management socket, below the run directory.
-const UMID: &str = "u";
+pub(super) const UMID: &str = "u";
 
 /// Arguments for booting `kernel` in `run_dir`. Later ones win in the kernel, so the user's come
 /// last.

@@ -4,6 +4,7 @@ mod child;
 mod command;
 pub(crate) mod command_line;
 pub(crate) mod console;
+mod mconsole;
 pub(crate) mod paths;
 mod process;
 mod run_dir;
@@ -187,6 +188,25 @@ impl Vm {
             // It has written everything back, and is only slow to go.
             None => Ok(None),
         }
+    }
+
+    /// Where in the guest's kernel a process, its threads and its children are, as far as the
+    /// kernel answers in time: evidence of a hang.
+    ///
+    /// Numbers are given in turn, and nothing else starts processes in a guest: those after a
+    /// process's own are its threads and children.
+    pub(crate) fn kernel_stacks(&self, pid: i32) -> String {
+        const TASKS: i32 = 8;
+        const PATIENCE: Duration = Duration::from_millis(300);
+        let mut stacks = String::new();
+        for task in pid..pid + TASKS {
+            match mconsole::ask(&self.run_dir, &format!("stack {task}"), PATIENCE) {
+                Ok(stack) => stacks.push_str(&format!("task {task}:\n{}\n", stack.trim())),
+                Err(error) if error.kind() == std::io::ErrorKind::Other => {} // there is none
+                Err(_) => break, // the kernel itself hangs
+            }
+        }
+        stacks
     }
 
     pub(crate) fn session(&self) -> &Session {
