@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::fixtures::Fixtures;
+use crate::command::run;
+use crate::fixtures::{Fixtures, NextestCommand};
+use crate::left::Base;
 use crate::table::{Expected, Kind, LEADS, ROWS, Row, row};
 use crate::ways::{Shown, Verdict, Wanted, Way};
 
@@ -14,9 +16,11 @@ const NEXTEST: Duration = Duration::from_secs(2);
 pub(crate) fn alone(fixtures: &Fixtures, way: Way, row: &Row) -> Result<(), Problem> {
     let name = row.full_name();
     let wanted = Wanted { only: Some(&name), ..Wanted::default() };
-    let Some((shown, finished)) = way.run(fixtures, &wanted) else {
+    let Some((mut shown, finished)) = way.run(fixtures, &wanted) else {
         return Err(Problem::NoNextest);
     };
+    // nextest names every ignored test, whichever was asked for.
+    shown.retain(|found, shown| *found == name || shown.verdict != Verdict::Ignored);
     let [(found, shown)] = &shown.into_iter().collect::<Vec<_>>()[..] else {
         return Err(Problem::Wrong(format!("not one test:\n{}", finished.text())));
     };
@@ -49,6 +53,49 @@ pub(crate) fn in_bulk(fixtures: &Fixtures, way: Way, env: &[(&str, &str)]) -> Re
         let _ = writeln!(problems, "{name} has no row: {:?}", row(name));
     }
     if problems.is_empty() { Ok(()) } else { Err(Problem::Wrong(problems)) }
+}
+
+/// Runs the ignored fixtures, as `--ignored` asks for.
+pub(crate) fn ignored_on_request(fixtures: &Fixtures, way: Way) -> Result<(), Problem> {
+    let wanted = Wanted { threads: 2, ignored: true, ..Wanted::default() };
+    let Some((shown, _)) = way.run(fixtures, &wanted) else { return Err(Problem::NoNextest) };
+    let rows = [
+        Row { expected: Expected::Passed, ..*row("cases::verdicts::ignored").unwrap() },
+        Row {
+            expected: Expected::Fails(Kind::Panicked),
+            says: "an ignored test ran",
+            ..*row("cases::verdicts::ignored_and_fails").unwrap()
+        },
+    ];
+    assert_eq!(shown.len(), rows.len(), "{shown:?}");
+    let problems: String =
+        rows.iter().map(|row| judge(row, way, &shown[&row.full_name()])).collect();
+    if problems.is_empty() { Ok(()) } else { Err(Problem::Wrong(problems)) }
+}
+
+/// What nextest lists is what the table has, and what is ignored is marked so.
+pub(crate) fn listing(fixtures: &Fixtures) -> Result<(), Problem> {
+    let base = Base::new();
+    let Some(NextestCommand { mut command, .. }) = fixtures.nextest("list", base.path()) else {
+        return Err(Problem::NoNextest);
+    };
+    let finished = run(command.args(["--message-format", "json"]), Duration::from_secs(30));
+    let list = nextest_metadata::TestListSummary::parse_json(finished.text()).unwrap();
+    base.assert_empty();
+    for id in ["libtest", "custom"] {
+        let suite = list.rust_suites.values().find(|suite| suite.binary.binary_name == id).unwrap();
+        let found: Vec<_> = suite
+            .test_cases
+            .iter()
+            .map(|(name, case)| (name.as_str().to_owned(), case.ignored))
+            .filter(|(name, _)| !name.contains("::host::") && !name.contains("::output::"))
+            .collect();
+        let mut expected: Vec<_> =
+            ROWS.iter().map(|row| (row.full_name(), row.expected == Expected::Ignored)).collect();
+        expected.sort();
+        assert_eq!(found, expected, "{id}");
+    }
+    Ok(())
 }
 
 /// Why a check did not pass.

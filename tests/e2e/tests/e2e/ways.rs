@@ -195,7 +195,8 @@ fn read_report(finished: &Finished, report: &Path) -> BTreeMap<String, Shown> {
         let verdict = match (&*field("type"), &*field("event")) {
             ("test", "ok") => Verdict::Passed,
             ("test", "failed") => Verdict::Failed,
-            ("test", "ignored") => Verdict::Ignored,
+            // Nothing more is said of ignored tests where no other is in their binary's selection.
+            ("test", "ignored" | "started") => Verdict::Ignored,
             _ => continue,
         };
         let name = field("name");

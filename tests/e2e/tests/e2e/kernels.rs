@@ -1,0 +1,144 @@
+//! Kernels that are missing, are none, do not boot, or never finish booting.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::fixtures::Fixtures;
+use crate::table::Kind;
+use crate::verdicts::{Problem, wrong_kinds};
+use crate::ways::{Verdict, Wanted, Way};
+
+/// How soon all of these have to be told of.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// An executable that waits for ever and says nothing: `pause(2)` in a loop.
+#[rustfmt::skip]
+const SILENT: [u8; 0x80 + 9] = {
+    let mut file = [0; 0x80 + 9];
+    let header: [u8; 0x78] = [
+        0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        2, 0, 62, 0, 1, 0, 0, 0, 0x80, 0, 0x40, 0, 0, 0, 0, 0, // entry 0x400080
+        0x40, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, // program header at 0x40
+        0, 0, 0, 0, 0x40, 0, 0x38, 0, 1, 0, 0x40, 0, 0, 0, 0, 0,
+        1, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, // PT_LOAD, read and execute, offset 0
+        0, 0, 0x40, 0, 0, 0, 0, 0, 0, 0, 0x40, 0, 0, 0, 0, 0, // at 0x400000
+        0x89, 0, 0, 0, 0, 0, 0, 0, 0x89, 0, 0, 0, 0, 0, 0, 0, // the whole file
+        0, 0x10, 0, 0, 0, 0, 0, 0,
+    ];
+    let code: [u8; 9] = [0xb8, 34, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xf7];
+    let mut at = 0;
+    while at < header.len() { file[at] = header[at]; at += 1; }
+    let mut at = 0;
+    while at < code.len() { file[0x80 + at] = code[at]; at += 1; }
+    file
+};
+
+/// A kernel or its settings, and what the report says of it.
+struct Case {
+    kernel: Option<PathBuf>,
+    env: Vec<(&'static str, &'static str)>,
+    says: Vec<&'static str>,
+}
+
+/// Each case through one way, once for a plain test and once for one that shall panic.
+pub(crate) fn all(fixtures: &Fixtures, way: Way) -> Result<(), Problem> {
+    let dir = tempfile::tempdir().unwrap();
+    for case in cases(fixtures, dir.path()) {
+        for name in ["cases::verdicts::passes", "cases::verdicts::panics_somehow"] {
+            let kernel = case.kernel.as_ref().map_or("", |path| path.to_str().unwrap());
+            let mut env = case.env.clone();
+            if let Some(kernel) = &case.kernel {
+                env.push(("UML_TEST_KERNEL", kernel.to_str().unwrap()));
+            }
+            let wanted = Wanted { only: Some(name), env: &env, ..Wanted::default() };
+            let Some((shown, finished)) = way.run(fixtures, &wanted) else {
+                return Err(Problem::NoNextest);
+            };
+            let shown = &shown[name];
+            let what = format!("{name} with {kernel} {:?}:\n{}", case.env, shown.text);
+            assert_eq!(shown.verdict, Verdict::Failed, "{what}");
+            let wrong = wrong_kinds(Some(Kind::Infrastructure), &shown.text);
+            assert!(wrong.is_empty(), "{wrong:?}: {what}");
+            for says in &case.says {
+                assert!(shown.text.contains(says), "nothing says `{says}`: {what}");
+            }
+            assert!(finished.took < LIMIT, "{:?}: {what}", finished.took);
+        }
+    }
+    Ok(())
+}
+
+fn cases(fixtures: &Fixtures, dir: &Path) -> Vec<Case> {
+    let file = |name: &str, content: &[u8], mode: u32| {
+        let path = dir.join(name);
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        Some(path)
+    };
+    let damaged = |kernel, says: &[&'static str]| Case {
+        kernel,
+        env: vec![("UML_TEST_BOOT_TIMEOUT", "2s")],
+        says: [says, &["cargo uml setup"]].concat(),
+    };
+    let booted = |cmdline, says: &[&'static str]| Case {
+        kernel: None,
+        env: vec![("UML_TEST_CMDLINE", cmdline), ("UML_TEST_BOOT_TIMEOUT", "2s")],
+        says: [says, &["cargo uml setup"]].concat(),
+    };
+    let kernel = fs::read(&fixtures.kernel).unwrap();
+    vec![
+        damaged(Some("/nonexistent".into()), &["/nonexistent", "No such file"]),
+        damaged(file("script", b"#!/bin/sh\nexit 0\n", 0o755), &["not an ELF executable"]),
+        damaged(file("blob", &[0x5a; 4096], 0o755), &["not an ELF executable"]),
+        damaged(file("unexecutable", &kernel, 0o644), &["not executable"]),
+        damaged(Some("/bin/true".into()), &["ended before the guest was up (exit code 0)"]),
+        damaged(
+            file("newer", &for_a_newer_glibc(kernel), 0o755),
+            &["ended before the guest was up (exit code 1)", "version `GLIBC_9.99' not found"],
+        ),
+        damaged(file("silent", &SILENT, 0o755), &["still booting after 2s"]),
+        // Never ends, and fills its console meanwhile.
+        damaged(Some("/usr/bin/yes".into()), &["still booting after 2s"]),
+        Case {
+            kernel: file("silent8", &SILENT, 0o755),
+            env: vec![],
+            says: vec!["still booting after 8s", "UML_TEST_BOOT_TIMEOUT", "cargo uml setup"],
+        },
+        booted("root=/dev/none rootwait", &["still booting after 2s"]),
+        booted("root=/nonexistent", &["ended before the guest was up", "SIGABRT", "Kernel panic"]),
+        booted("init=/nonexistent", &["ended before the guest was up", "SIGABRT", "nonexistent"]),
+    ]
+}
+
+/// The kernel, made to ask for a version of the C library that nobody has: in its string table,
+/// and in the hash by which the dynamic linker looks it up.
+fn for_a_newer_glibc(mut kernel: Vec<u8>) -> Vec<u8> {
+    let needed = b"GLIBC_2.";
+    let at = (0..kernel.len() - 16)
+        .find(|at| {
+            let rest = &kernel[*at..];
+            rest.starts_with(needed) && rest[10] == 0 && rest[8..10].iter().all(u8::is_ascii_digit)
+        })
+        .expect("the kernel is linked dynamically to glibc");
+    let old = hash(&kernel[at..at + 10]).to_le_bytes();
+    kernel[at..at + 10].copy_from_slice(b"GLIBC_9.99");
+    let new = hash(b"GLIBC_9.99").to_le_bytes();
+    let places: Vec<_> =
+        (0..kernel.len() - 4).step_by(4).filter(|at| kernel[*at..*at + 4] == old).collect();
+    assert!(!places.is_empty());
+    for place in places {
+        kernel[place..place + 4].copy_from_slice(&new);
+    }
+    kernel
+}
+
+/// The hash of the System V ABI's symbol tables.
+fn hash(name: &[u8]) -> u32 {
+    name.iter().fold(0, |hash: u32, byte| {
+        let hash = (hash << 4).wrapping_add(u32::from(*byte));
+        let high = hash & 0xf000_0000;
+        (hash ^ (high >> 24)) & !high
+    })
+}

@@ -1,0 +1,98 @@
+//! Output: all of it, in its order, unchanged.
+
+use std::time::Duration;
+
+use crate::command::{Finished, run};
+use crate::fixtures::Fixtures;
+use crate::left::Base;
+use crate::verdicts::Problem;
+use crate::ways::{Wanted, Way};
+
+const LIMIT: Duration = Duration::from_secs(240);
+
+/// Runs a fixture without capture; what is between its marks.
+fn uncaptured(fixtures: &Fixtures, way: Way, name: &str) -> Result<Vec<u8>, Problem> {
+    let name = format!("cases::output::{name}");
+    let base = Base::new();
+    let wanted = Wanted { only: Some(&name), ..Wanted::default() };
+    let Some((mut command, _)) = way.command(fixtures, &base, &wanted) else {
+        return Err(Problem::NoNextest);
+    };
+    if way.is_nextest() {
+        // Its events would be among the output.
+        command.args(["--no-capture", "--message-format", "human"]);
+    } else {
+        command.arg("--nocapture");
+    }
+    let finished = run(&mut command, LIMIT);
+    base.assert_empty();
+    assert!(finished.status.success(), "{}", String::from_utf8_lossy(&finished.stderr));
+    Ok(between_marks(&finished))
+}
+
+fn between_marks(finished: &Finished) -> Vec<u8> {
+    let (begin, end) = (b"<<<begin>>>", b"<<<end>>>");
+    let find = |mark: &[u8]| {
+        let mut found = finished.stdout.windows(mark.len()).enumerate();
+        found.find(|(_, window)| *window == mark).map(|(at, _)| at)
+    };
+    let (from, to) = (find(begin).expect("a begin"), find(end).expect("an end"));
+    finished.stdout[from + begin.len()..to].to_vec()
+}
+
+pub(crate) fn a_hundred_megabytes(fixtures: &Fixtures, way: Way) -> Result<(), Problem> {
+    let found = uncaptured(fixtures, way, "a_hundred_megabytes")?;
+    assert_eq!(found.len(), 1600 * (64 << 10));
+    for (number, block) in found.chunks(64 << 10).enumerate() {
+        let mut expected = format!("{number:08}").into_bytes();
+        expected.resize((64 << 10) - 1, b'.');
+        expected.push(b'\n');
+        assert!(block == expected, "block {number} is not itself");
+    }
+    Ok(())
+}
+
+pub(crate) fn a_million_tiny_writes(fixtures: &Fixtures, way: Way) -> Result<(), Problem> {
+    let found = uncaptured(fixtures, way, "a_million_tiny_writes")?;
+    assert_eq!(found.len(), 1_000_000);
+    let wrong = found.iter().enumerate().find(|(at, byte)| usize::from(**byte) != at % 251);
+    assert_eq!(wrong, None);
+    Ok(())
+}
+
+pub(crate) fn odd_bytes(fixtures: &Fixtures, way: Way) -> Result<(), Problem> {
+    for (name, expected) in [
+        ("no_newline", &b"no newline"[..]),
+        ("nul_bytes", b"a\0b\0\0c"),
+        ("invalid_utf8", b"\xff\xfe\x80abc\xc3(\xe2\x82"),
+    ] {
+        assert_eq!(uncaptured(fixtures, way, name)?, expected, "{name}");
+    }
+    Ok(())
+}
+
+/// Captured output is in a failure's report, what is no UTF-8 in a form that loses nothing; that
+/// of a test that passes is nowhere.
+pub(crate) fn captured(fixtures: &Fixtures, way: Way) -> Result<(), Problem> {
+    let name = "cases::output::invalid_utf8_and_fails";
+    let Some((shown, _)) = way.run(fixtures, &Wanted { only: Some(name), ..Wanted::default() })
+    else {
+        return Err(Problem::NoNextest);
+    };
+    let text = &shown[name].text;
+    if !way.is_nextest() {
+        assert!(text.contains(r"<<<begin>>>\xff\xfe\x80abc<<<end>>>"), "{text}");
+    }
+    assert!(text.contains("abc<<<end>>>") && text.contains("on the other stream"), "{text}");
+
+    let name = "cases::output::both_streams";
+    let Some((_, finished)) = way.run(fixtures, &Wanted { only: Some(name), ..Wanted::default() })
+    else {
+        return Err(Problem::NoNextest);
+    };
+    let text = finished.text();
+    for line in ["to standard output", "to standard error", "from a child"] {
+        assert!(!text.contains(line), "{text}");
+    }
+    Ok(())
+}
