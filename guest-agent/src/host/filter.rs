@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use nix::errno::Errno;
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen as Width, SeccompCmpOp as Is,
     SeccompCondition as Condition, SeccompFilter, SeccompRule as Rule, sock_filter,
@@ -139,6 +140,11 @@ const OF_OTHERS: &[libc::c_long] = &[
     libc::SYS_sched_setscheduler,
 ];
 
+/// The mode of the one file whose mode the kernel process may have to set (`init_stub_exe_fd()`
+/// in its source). What guest root sets through hostfs comes with the bits of the file's type, so
+/// it is never this.
+const STUB_MODE: u64 = 0o500;
+
 /// Kinds of ioctl (the second byte of their numbers) that change files open for reading: flags
 /// such as "immutable" and fs-verity, attributes, version, and what btrfs has.
 const FILE_IOCTLS: &[u8] = &[b'f', b'X', b'v', 0x94];
@@ -159,6 +165,9 @@ pub(super) fn filter(abi: i32) -> Result<BpfProgram, BackendError> {
         DENIED.iter().flat_map(|calls| calls.iter()).map(|call| (*call, Vec::new())).collect();
     if abi < TRUNCATE_SINCE {
         denied.insert(libc::SYS_truncate, Vec::new());
+    }
+    if !memory_can_be_executed() {
+        denied.insert(libc::SYS_fchmod, vec![rule(&[(1, Is::Ne, STUB_MODE)])?]);
     }
     for call in OF_OTHERS {
         denied.insert(*call, vec![rule(&[(0, Is::Ne, 0)])?]);
@@ -190,6 +199,14 @@ pub(super) fn filter(abi: i32) -> Result<BpfProgram, BackendError> {
     )?
     .try_into()?;
     Ok(without_x32().into_iter().chain(filter).collect())
+}
+
+/// Whether files in memory can be made executable: since Linux 6.3, unless `vm.memfd_noexec` is 2.
+/// Where not, the kernel process writes the program that guest user space runs in to a file, and
+/// has to set its mode.
+fn memory_can_be_executed() -> bool {
+    let exec = MFdFlags::from_bits_retain(libc::MFD_EXEC);
+    memfd_create(c"uml-test-probe", MFdFlags::MFD_CLOEXEC | exec).is_ok()
 }
 
 /// A rule that all of these make up: argument, comparison, value.

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::unistd::{ForkResult, Pid};
 use uml_test_protocol::supervision::{Boot, CONSOLE_FD, CONTROL_FD, Protection};
@@ -118,6 +118,7 @@ struct Launch {
     console: OwnedFd,
     null: OwnedFd,
     run_dir: CString,
+    supervisor: Pid,
 }
 
 impl Launch {
@@ -147,6 +148,7 @@ impl Launch {
             console: move_up(console)?,
             null: move_up(null)?,
             run_dir: c_string(run_dir)?,
+            supervisor: Pid::this(),
         })
     }
 
@@ -158,6 +160,9 @@ impl Launch {
         if nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).is_err() {
             return failed("tie to the supervisor");
         }
+        if nix::unistd::getppid() != self.supervisor {
+            return Failure::new("outlive", "the supervisor", Errno::ESRCH as i32);
+        }
         // One kernel's panic ends its whole process group.
         if nix::unistd::setsid().is_err() {
             return failed("start a session for");
@@ -165,6 +170,10 @@ impl Launch {
         // A panic would dump the guest's memory into the working directory.
         if setrlimit(Resource::RLIMIT_CORE, 0, 0).is_err() {
             return failed("forbid core dumps of");
+        }
+        // Every host file that the guest has open is a descriptor here, and guest memory a file.
+        for resource in [Resource::RLIMIT_NOFILE, Resource::RLIMIT_FSIZE] {
+            let _ = getrlimit(resource).and_then(|(_, most)| setrlimit(resource, most, most));
         }
         // A CPU that went away since is no reason not to run.
         let _ = seat.map(Seat::take);

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 use uml_test_protocol::supervision::{MODE, SupervisorEvent};
@@ -40,6 +40,7 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         );
         return ExitCode::from(USAGE);
     }
+    let_go_of_the_hosts();
     #[expect(unsafe_code, reason = "the socket is handed over as standard input")]
     // SAFETY: nothing else in this process uses descriptor 0.
     let socket = Socket::new(unsafe { OwnedFd::from_raw_fd(0) });
@@ -50,6 +51,21 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             let _ = socket.send(&SupervisorEvent::Failed(failure));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Undoes what this process has from the host's, and would pass on to the kernel process: a file
+/// open for writing is writable in any sandbox, and who ignores SIGCHLD never hears of an end.
+#[expect(unsafe_code, reason = "there is no safe way to close what others opened")]
+fn let_go_of_the_hosts() {
+    const FIRST_FOREIGN: libc::c_uint = 3;
+    // SAFETY: this process has opened nothing yet, so nobody owns these descriptors.
+    // An error is a kernel before 5.9.
+    unsafe { libc::syscall(libc::SYS_close_range, FIRST_FOREIGN, libc::c_uint::MAX, 0) };
+    // The standard library needs SIGPIPE as it is.
+    for signal in Signal::iterator().filter(|signal| *signal != Signal::SIGPIPE) {
+        // SAFETY: the default action runs no code. An error is SIGKILL or SIGSTOP.
+        let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) };
     }
 }
 

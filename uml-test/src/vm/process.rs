@@ -1,9 +1,13 @@
 //! The kernel process, under its supervisor.
-use std::ffi::CStr;
+
+use std::ffi::{CStr, OsStr};
 use std::fs::File;
 use std::io::{self, IoSlice, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -29,6 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// removed, and waits for both.
 pub(crate) struct KernelProcess {
     supervisor: Child,
+    run_dir: PathBuf,
     socket: OwnedFd,
     protection: Protection,
     ended: Option<Ended>,
@@ -64,18 +69,20 @@ impl KernelProcess {
 
         let requests = memory_file(c"uml-test-requests", MFdFlags::empty(), requests)
             .map_err(failed("put the first requests into memory"))?;
-        let program = program()?;
-        let supervisor = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
+        let run_dir = PathBuf::from(OsStr::from_bytes(&boot.run_dir));
+        let program = program(&run_dir)?;
+        let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
+        command
             .arg(MODE)
             .env_clear()
             .current_dir("/")
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(failed("execute the agent from memory"))?;
-        let mut process =
-            Self { supervisor, socket, protection: Protection::default(), ended: None };
+            .stderr(Stdio::null());
+        let supervisor = spawn(&mut command).map_err(failed("execute the agent"))?;
+        drop(command); // and with it the supervisor's end of the socket
+        let protection = Protection::default();
+        let mut process = Self { supervisor, run_dir, socket, protection, ended: None };
 
         let message = codec::encode(boot)
             .map_err(|error| failed("encode the boot message")(io::Error::other(error)))?;
@@ -155,10 +162,14 @@ impl Drop for KernelProcess {
             }
         }
         if !cleaned {
-            // Its death takes the kernel along; the directory is swept up by the next run.
+            // Its death takes the kernel along. What remains of the directory while the kernel dies
+            // is swept up by a later run.
             let _ = self.supervisor.kill();
         }
         let _ = self.supervisor.wait();
+        if !cleaned {
+            let _ = std::fs::remove_dir_all(&self.run_dir);
+        }
     }
 }
 
@@ -178,27 +189,57 @@ fn readable(fd: BorrowedFd<'_>, deadline: Instant) -> io::Result<bool> {
     }
 }
 
-/// The agent's executable as a file in memory, made once per process: it can be executed also
-/// where every directory is mounted noexec.
-fn program() -> Result<&'static OwnedFd, Error> {
+/// Starts a program that was written a moment ago: while another thread forks, its child has a
+/// copy of the descriptor that wrote it, up to its own exec.
+fn spawn(command: &mut Command) -> io::Result<Child> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match command.spawn() {
+            Err(error)
+                if error.kind() == io::ErrorKind::ExecutableFileBusy
+                    && Instant::now() < deadline =>
+            {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            other => return other,
+        }
+    }
+}
+
+/// The agent's executable, made once per process: a file in memory, which can be executed also
+/// where every directory is mounted noexec. Where the host forbids such files to be executed
+/// (`vm.memfd_noexec=2`) it is one without a name beside the run directory.
+fn program(run_dir: &Path) -> Result<&'static OwnedFd, Error> {
     static PROGRAM: OnceLock<Result<OwnedFd, (String, i32)>> = OnceLock::new();
     PROGRAM
         .get_or_init(|| {
-            // Since Linux 6.3 an executable memory file can be asked for, and by a setting has to
-            // be; before, the flag is unknown.
-            let exec = MFdFlags::from_bits_retain(libc::MFD_EXEC);
-            let name = c"uml-test-agent";
-            let make = || {
-                memory_file(name, exec, AGENT)
-                    .or_else(|_| memory_file(name, MFdFlags::empty(), AGENT))
-            };
-            make().map_err(|error| (error.to_string(), error.raw_os_error().unwrap_or(0)))
+            in_memory()
+                .or_else(|_| without_name(run_dir.parent().unwrap_or(run_dir)))
+                .map_err(|error| (error.to_string(), error.raw_os_error().unwrap_or(0)))
         })
         .as_ref()
         .map_err(|(message, errno)| Error::Supervisor {
-            operation: format!("put the agent into memory: {message}"),
+            operation: format!("write the agent: {message}"),
             source: io::Error::from_raw_os_error(*errno),
         })
+}
+
+fn in_memory() -> io::Result<OwnedFd> {
+    let create = |flags| memory_file(c"uml-test-agent", flags, AGENT);
+    // Since Linux 6.3 an executable memory file can be asked for, and by a setting has to be;
+    // before, the flag is unknown.
+    match create(MFdFlags::from_bits_retain(libc::MFD_EXEC)) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => create(MFdFlags::empty()),
+        other => other,
+    }
+}
+
+fn without_name(dir: &Path) -> io::Result<OwnedFd> {
+    let mut writer =
+        File::options().write(true).custom_flags(libc::O_TMPFILE).mode(0o700).open(dir)?;
+    writer.write_all(AGENT)?;
+    // A file that is open for writing cannot be executed.
+    Ok(File::open(format!("/proc/self/fd/{}", writer.as_raw_fd()))?.into())
 }
 
 /// A file in memory with this content, at its beginning.
