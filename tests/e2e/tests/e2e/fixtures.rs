@@ -48,7 +48,7 @@ pub(crate) fn package_dir() -> PathBuf {
 impl Fixtures {
     /// Builds them.
     pub(crate) fn build(traps: Option<String>) -> Self {
-        let mut cargo = cargo(&["test", "--no-run", "--message-format", "json"]);
+        let mut cargo = cargo(&["test", "--no-run", "--message-format", "json-render-diagnostics"]);
         let finished = succeeded(run(cargo.args(targets()), BUILD), &cargo);
         let mut binaries = HashMap::new();
         for message in Message::parse_stream(&*finished.stdout) {
@@ -136,7 +136,12 @@ fn targets() -> impl Iterator<Item = &'static str> {
 }
 
 fn succeeded(finished: Finished, command: &Command) -> Finished {
-    assert!(finished.status.success(), "{command:?}: {}\n{}", finished.status, finished.text());
+    assert!(
+        finished.status.success(),
+        "{command:?}: {}\n{}",
+        finished.status,
+        String::from_utf8_lossy(&finished.stderr)
+    );
     finished
 }
 

@@ -93,10 +93,10 @@ fn cases(fixtures: &Fixtures, dir: &Path) -> Vec<Case> {
         damaged(file("script", b"#!/bin/sh\nexit 0\n", 0o755), &["not an ELF executable"]),
         damaged(file("blob", &[0x5a; 4096], 0o755), &["not an ELF executable"]),
         damaged(file("unexecutable", &kernel, 0o644), &["not executable"]),
-        damaged(Some("/bin/true".into()), &["ended before the guest was up (exit code 0)"]),
+        damaged(Some("/bin/true".into()), &["ended before the guest was up: exit code 0"]),
         damaged(
             file("newer", &for_a_newer_glibc(kernel), 0o755),
-            &["ended before the guest was up (exit code 1)", "version `GLIBC_9.99' not found"],
+            &["ended before the guest was up: exit code 1", "version `GLIBC_9.99' not found"],
         ),
         damaged(file("silent", &SILENT, 0o755), &["still booting after 2s"]),
         // Never ends, and fills its console meanwhile.

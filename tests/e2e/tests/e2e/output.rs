@@ -14,16 +14,10 @@ const LIMIT: Duration = Duration::from_secs(240);
 fn uncaptured(fixtures: &Fixtures, way: Way, name: &str) -> Result<Vec<u8>, Problem> {
     let name = format!("cases::output::{name}");
     let base = Base::new();
-    let wanted = Wanted { only: Some(&name), ..Wanted::default() };
+    let wanted = Wanted { only: Some(&name), uncaptured: true, ..Wanted::default() };
     let Some((mut command, _)) = way.command(fixtures, &base, &wanted) else {
         return Err(Problem::NoNextest);
     };
-    if way.is_nextest() {
-        // Its events would be among the output.
-        command.args(["--no-capture", "--message-format", "human"]);
-    } else {
-        command.arg("--nocapture");
-    }
     let finished = run(&mut command, LIMIT);
     base.assert_empty();
     assert!(finished.status.success(), "{}", String::from_utf8_lossy(&finished.stderr));

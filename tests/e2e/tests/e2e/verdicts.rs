@@ -58,7 +58,8 @@ pub(crate) fn in_bulk(fixtures: &Fixtures, way: Way, env: &[(&str, &str)]) -> Re
 /// Runs the ignored fixtures, as `--ignored` asks for.
 pub(crate) fn ignored_on_request(fixtures: &Fixtures, way: Way) -> Result<(), Problem> {
     let wanted = Wanted { threads: 2, ignored: true, ..Wanted::default() };
-    let Some((shown, _)) = way.run(fixtures, &wanted) else { return Err(Problem::NoNextest) };
+    let Some((mut shown, _)) = way.run(fixtures, &wanted) else { return Err(Problem::NoNextest) };
+    shown.retain(|_, shown| shown.verdict != Verdict::Ignored);
     let rows = [
         Row { expected: Expected::Passed, ..*row("cases::verdicts::ignored").unwrap() },
         Row {

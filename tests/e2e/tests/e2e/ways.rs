@@ -51,6 +51,8 @@ pub(crate) struct Wanted<'w> {
     /// Exactly this test, or all but those of the modules `host` and `output`.
     pub(crate) only: Option<&'w str>,
     pub(crate) threads: u32,
+    /// Whether the tests' output is to come through as it is.
+    pub(crate) uncaptured: bool,
     /// `--ignored`, where the ignored ones are wanted.
     pub(crate) ignored: bool,
     pub(crate) env: &'w [(&'w str, &'w str)],
@@ -86,6 +88,9 @@ impl Way {
                 if wanted.ignored {
                     command.arg("--ignored");
                 }
+                if wanted.uncaptured {
+                    command.arg("--nocapture");
+                }
                 (command, None)
             }
             Self::NextestLibtest | Self::NextestCustom => {
@@ -93,8 +98,12 @@ impl Way {
                 let NextestCommand { mut command, report } =
                     fixtures.nextest("run", base.path())?;
                 command.args(["--no-fail-fast", "--no-tests", "pass", "--test-threads", &threads]);
-                command.args(["--message-format", "libtest-json", "--run-ignored"]);
-                command.arg(if wanted.ignored { "only" } else { "default" });
+                command.args(["--run-ignored", if wanted.ignored { "only" } else { "default" }]);
+                // The events would be among the output.
+                match wanted.uncaptured {
+                    true => command.arg("--no-capture"),
+                    false => command.args(["--message-format", "libtest-json"]),
+                };
                 let which = match wanted.only {
                     Some(name) => format!("test(={name})"),
                     None => "test(/^cases::/) - test(/::host::|::output::/)".to_owned(),
@@ -201,7 +210,7 @@ fn read_report(finished: &Finished, report: &Path) -> BTreeMap<String, Shown> {
         };
         let name = field("name");
         let (_, name) = name.split_once('$').unwrap_or_else(|| panic!("no test's name: {name}"));
-        let text = output.remove(name).unwrap_or_default();
+        let text = output.get(name).cloned().unwrap_or_default();
         shown.insert(name.to_owned(), Shown { verdict, text });
     }
     shown
