@@ -133,6 +133,7 @@ fn on_the_host(fixtures: &Built) -> Vec<Trial> {
         }),
         light(fixtures, name("places::noexec"), mounting(places::noexec)),
         light(fixtures, name("places::full_disk"), mounting(places::full_disk)),
+        light(fixtures, name("kernels::silent"), move |fixtures| done(kernels::silent(fixtures))),
         light(fixtures, name("removal::of_a_tree"), move |fixtures| {
             done(removal::of_a_tree(fixtures))
         }),
