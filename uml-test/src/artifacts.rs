@@ -43,13 +43,15 @@ pub(crate) fn kernel(config: &Config) -> Result<PathBuf, KernelError> {
             let path = dir.join(program);
             match check(&path) {
                 Ok(()) => return Ok(path),
+                Err(_) if !path.exists() => {}
                 Err(reason) => {
                     let _ = writeln!(looked, "  {}: {reason}", path.display());
                 }
             }
         }
     }
-    looked.pop();
+    let path = variable("PATH").unwrap_or_default();
+    let _ = write!(looked, "  {} along PATH={}: none", PROGRAMS.join(" and "), path.display());
     Err(KernelError::NotFound { looked })
 }
 

@@ -8,7 +8,9 @@ use uml_test_protocol::Failure;
 use crate::outcome::{ChannelEnd, KernelExit, Phase};
 
 /// Why a guest could not be booted, or could not do what was asked of it.
-#[derive(Debug, thiserror::Error)]
+///
+/// Its `Debug` is its text with all causes, for tests that `unwrap` it.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A setting is wrong.
@@ -71,6 +73,29 @@ pub enum Error {
     /// A request is too large to be sent.
     #[error("send a request to the guest: {0}")]
     Request(String),
+}
+
+impl Error {
+    /// The message of the kernel's panic, quoted from the console, where the guest is
+    /// [`Error::Gone`] because of one.
+    pub fn panic_message(&self) -> Option<&str> {
+        match self {
+            Self::Gone { end, .. } => end.panic_message.as_deref(),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self}")?;
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
 }
 
 /// What is known of a guest's end.

@@ -69,7 +69,7 @@ pub fn run_under_libtest<R: TestReturn>(case: &'static TestCase) -> R {
 fn show_in_libtest<R: TestReturn>(case: &TestCase, run: Run) -> R {
     let expects_panic = case.should_panic != ShouldPanic::No;
     let fail = |message: String| -> R {
-        report::print_failure(&report::text(&run.outcome, &run.evidence, false));
+        report::print_failure(&report::text(&message, &run.evidence, false));
         if expects_panic { R::passed() } else { unwind(message) }
     };
     match &run.outcome {
@@ -82,11 +82,13 @@ fn show_in_libtest<R: TestReturn>(case: &TestCase, run: Run) -> R {
                 report::announce(&format!("{} skipped: {reason}", case.name()));
                 R::passed()
             }
-            LibtestSkips::Fail => fail(run.outcome.to_string()),
+            LibtestSkips::Fail => {
+                fail(format!("{}; a failure because libtest-skips is `fail`", run.outcome))
+            }
         },
         // libtest says itself what it expected.
         Outcome::Failed(TestFailure::WrongPanic { message, .. }) => {
-            report::print_failure(&report::text(&run.outcome, &run.evidence, false));
+            report::print_failure(&report::text(&run.outcome.to_string(), &run.evidence, false));
             unwind(message.clone())
         }
         Outcome::Infrastructure(Infrastructure::NotStarted { error })
@@ -94,6 +96,15 @@ fn show_in_libtest<R: TestReturn>(case: &TestCase, run: Run) -> R {
         {
             report::announce(&format!("{} not run: {error}", case.name()));
             R::passed()
+        }
+        Outcome::Infrastructure(Infrastructure::NotStarted { error })
+            if run.config.missing_kernel == MissingKernel::Skip
+                && artifacts::kernel(&run.config).is_err() =>
+        {
+            fail(format!(
+                "{error}\nlibtest cannot ignore a test at run time: UML_TEST_LIBTEST_SKIPS=pass \
+                 lets it pass with a printed reason"
+            ))
         }
         Outcome::Failed(_)
         | Outcome::TimedOut { .. }
@@ -211,7 +222,7 @@ fn run_trial(case: &'static TestCase, capture: bool) -> Result<Completion, Faile
         | Outcome::GuestEnded
         | Outcome::OutOfMemory(_)
         | Outcome::Infrastructure(_) => {
-            Err(Failed::from(report::text(&run.outcome, &run.evidence, capture)))
+            Err(Failed::from(report::text(&run.outcome.to_string(), &run.evidence, capture)))
         }
     }
 }

@@ -27,8 +27,8 @@
 //!
 //! The body runs in a process of its own, the same executable, in a fresh guest:
 //!
-//! - It is root with all capabilities, in a session of its own, with the host's environment and
-//!   working directory. Its standard input is empty.
+//! - It is root with all capabilities, in a session of its own, with the host's environment (and
+//!   the sbin directories on `PATH`) and working directory. Its standard input is empty.
 //! - `/` is the host's filesystem: tools, libraries, fixtures and sources are where they are on
 //!   the host, as far as the host's user may read them. **What the test writes goes to memory and
 //!   is gone with the guest.** Only the directories given as `rw_dir` are the host's own, without
@@ -36,6 +36,8 @@
 //! - `/tmp`, `/run` and `/dev/shm` are fresh tmpfs; what cargo needs below them (the executable,
 //!   the working, package, workspace and target directories) is still there. /proc, /sys, /dev,
 //!   cgroup2, securityfs, debugfs, tracefs, configfs, mqueue and bpf are the guest's own.
+//! - `/` is an overlayfs, which cannot be the upper layer of another one: a test of overlayfs puts
+//!   its upper directory on a tmpfs of its own.
 //! - `lo` is up, the hostname is `uml-test`, the clock is the host's.
 //!
 //! # Verdicts

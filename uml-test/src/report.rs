@@ -20,13 +20,17 @@ use crate::vm::paths::target_dir;
 /// How many of the console's last lines a failure's text shows.
 const CONSOLE_LINES: usize = 30;
 
+/// What every guest's console says, and what looks like a cause to who has not seen it before: the
+/// sandbox keeps the kernel from the host's terminals, and there is no disk. The kept log has it.
+const USUAL: [&str; 2] = ["check_one_sigio failed", "Failed to initialize ubd device 0"];
+
 /// What is left of a guest besides the facts.
 #[derive(Debug, Default)]
 pub(crate) struct Evidence {
     pub(crate) kernel_release: Option<String>,
     /// The body's output, in the order of its arrival.
     pub(crate) output: Vec<(Stream, Vec<u8>)>,
-    /// What the test's process wrote outside the body.
+    /// What the test's process wrote outside the body, if it never came to it.
     pub(crate) harness: Vec<u8>,
     /// The console's end, as text.
     pub(crate) console: String,
@@ -40,8 +44,8 @@ pub(crate) struct Evidence {
 }
 
 /// A failure's text: the reason first, then the evidence.
-pub(crate) fn text(outcome: &Outcome, evidence: &Evidence, with_output: bool) -> String {
-    let mut text = format!("{outcome}\n");
+pub(crate) fn text(reason: &str, evidence: &Evidence, with_output: bool) -> String {
+    let mut text = format!("{reason}\n");
     for note in &evidence.notes {
         let _ = writeln!(text, "note: {note}");
     }
@@ -52,12 +56,7 @@ pub(crate) fn text(outcome: &Outcome, evidence: &Evidence, with_output: bool) ->
         }
         end_line(&mut text);
     }
-    // Outside the body a process has something to say only if it did not come to it.
-    let not_entered = matches!(
-        outcome,
-        Outcome::Infrastructure(crate::outcome::Infrastructure::BodyNotEntered(_))
-    );
-    if not_entered && !evidence.harness.is_empty() {
+    if !evidence.harness.is_empty() {
         text.push_str("\n---- output of the test's process ----\n");
         text.push_str(&escaped(&evidence.harness));
         end_line(&mut text);
@@ -67,7 +66,11 @@ pub(crate) fn text(outcome: &Outcome, evidence: &Evidence, with_output: bool) ->
         text.push_str(stack.trim());
         end_line(&mut text);
     }
-    let lines: Vec<&str> = evidence.console.lines().collect();
+    let lines: Vec<&str> = evidence
+        .console
+        .lines()
+        .filter(|line| !USUAL.iter().any(|usual| line.contains(usual)))
+        .collect();
     if !lines.is_empty() {
         text.push_str("\n---- last lines of the guest's console ----\n");
         for line in &lines[lines.len().saturating_sub(CONSOLE_LINES)..] {
@@ -193,7 +196,7 @@ fn write_run(dir: &Path, outcome: &Outcome, evidence: &Evidence) -> std::io::Res
     fs::write(dir.join("harness"), &evidence.harness)?;
     let console = evidence.console_log.as_deref().unwrap_or(evidence.console.as_bytes());
     fs::write(dir.join("console.log"), console)?;
-    fs::write(dir.join("outcome.txt"), text(outcome, evidence, false))
+    fs::write(dir.join("outcome.txt"), text(&outcome.to_string(), evidence, false))
 }
 
 /// Beside what cargo builds, so that it goes with `cargo clean`; for an executable that lies
@@ -233,7 +236,6 @@ fn unique() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::TestFailure;
 
     #[test]
     fn the_reason_comes_first_and_the_evidence_after_it() {
@@ -244,7 +246,7 @@ mod tests {
             kept: Some("/target/uml-test/x".into()),
             ..Evidence::default()
         };
-        let text = text(&Outcome::Failed(TestFailure::Panicked("boom".into())), &evidence, true);
+        let text = text("panicked: boom", &evidence, true);
         let expected = "panicked: boom\n\n---- output of the test ----\none\\xfftwo\n\n\
                         ---- last lines of the guest's console ----\nline 70\n";
         assert!(text.starts_with(expected), "{text}");

@@ -44,11 +44,17 @@ pub(crate) fn run(case: &TestCase, output: Output<'_>) -> Run {
     run.attempt(case);
     let Running { facts, mut evidence, config, .. } = run;
     let outcome = judge(&facts, case.should_panic);
-    let panic = match facts.process {
-        Some(ProcessEnd { completion: Completion::Panicked(message), .. }) => Some(message),
+    // Outside the body a process has something to say only if it did not come to it.
+    if !matches!(&outcome, Outcome::Infrastructure(Infrastructure::BodyNotEntered(_))) {
+        evidence.harness.clear();
+    }
+    let panic = match &facts.process {
+        Some(ProcessEnd { completion: Completion::Panicked(message), .. }) => Some(message.clone()),
         _ => None,
     };
-    if !matches!(outcome, Outcome::Passed | Outcome::Skipped { .. }) {
+    // What did not start has left nothing to keep.
+    let started = facts.not_started.is_none();
+    if started && !matches!(outcome, Outcome::Passed | Outcome::Skipped { .. }) {
         report::keep(case, &outcome, &mut evidence, config.keep_runs);
     }
     Run { outcome, panic, config, evidence }
@@ -81,7 +87,7 @@ impl Running<'_> {
             Err(error) => return self.facts.not_started = Some(report::chain(&error)),
         }
         let started = vm::opening(&self.config, &manifest_dir).and_then(|mut opening| {
-            let spawn = test_process(case, &self.config);
+            let spawn = test_process(case);
             let events = opening.spawn(spawn).map_err(|e| Error::Request(e.to_string()))?;
             Ok((Vm::start(&self.config, opening, None)?, events))
         });
@@ -183,7 +189,7 @@ impl Running<'_> {
 }
 
 /// The process that runs the case: this very program, told to run this one test.
-fn test_process(case: &TestCase, config: &Config) -> Spawn {
+fn test_process(case: &TestCase) -> Spawn {
     // A program that cannot be found is refused by the agent, with the name that was tried.
     let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe"));
     let program = Bytes::from(program.as_os_str().as_bytes());
@@ -192,14 +198,13 @@ fn test_process(case: &TestCase, config: &Config) -> Spawn {
     // succeed. One thread: nothing else writes while the body's streams are in place.
     let arguments = [&*name, "--exact", "--nocapture", "--include-ignored", "--test-threads=1"];
     let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-    let set = config.env.iter().map(|(name, value)| vm::variable(name.as_ref(), value.as_ref()));
     Spawn {
         id: 0, // given by the session
         argv: std::iter::once(program.clone())
             .chain(arguments.iter().map(|argument| Bytes::from(argument.as_bytes())))
             .collect(),
         program,
-        env: EnvChanges { set: set.collect(), ..EnvChanges::default() },
+        env: EnvChanges::default(),
         cwd: Bytes::from(cwd.as_os_str().as_bytes()),
         stdin: SpawnInput::Empty,
         completion: Some(vm::random()),

@@ -10,7 +10,8 @@ mod process;
 mod run_dir;
 pub(crate) mod session;
 
-use std::ffi::OsStr;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -148,7 +149,8 @@ impl Vm {
         &self.release
     }
 
-    /// The end of what the guest wrote to its console, 64 KiB at most.
+    /// The end of what the guest wrote to its console, 64 KiB at most. It is complete once an
+    /// [`Error::Gone`] was returned: the call trace of a panic is there.
     pub fn console(&self) -> String {
         self.console.tail()
     }
@@ -294,7 +296,8 @@ impl VmBuilder {
         self.with(|config| config.rw_dirs.push(path))
     }
 
-    /// A limit of the guest's whole life; what still waits for it then gets
+    /// A limit of the guest's whole life, its boot included (the `timeout` of a `#[uml_test]`
+    /// limits the body alone); what still waits for it then gets
     /// [`Error::TimedOut`]. Without one there is no limit.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.lifetime = Some(limit);
@@ -354,7 +357,7 @@ impl VmBuilder {
 /// # Errors
 /// [`Error::Request`] where the environment and paths are larger than a message may be.
 pub(crate) fn opening(config: &Config, manifest_dir: &Path) -> Result<Opening, Error> {
-    let env = std::env::vars_os().map(|(name, value)| variable(&name, &value)).collect();
+    let env = environment(config).iter().map(|(name, value)| variable(name, value)).collect();
     Opening::new(Setup {
         keep: paths::keep(manifest_dir).iter().map(|path| bytes(path)).collect(),
         rw_dirs: config.rw_dirs.iter().map(|dir| bytes(dir)).collect(),
@@ -362,6 +365,29 @@ pub(crate) fn opening(config: &Config, manifest_dir: &Path) -> Result<Opening, E
         env,
     })
     .map_err(|error| Error::Request(error.to_string()))
+}
+
+/// The environment of a guest's processes: this process's, with the configured variables, and with
+/// the directories of root's programs on `PATH`, which an ordinary user's often lacks.
+fn environment(config: &Config) -> BTreeMap<OsString, OsString> {
+    let mut env: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+    if let Some(path) = env.get_mut(OsStr::new("PATH")) {
+        *path = with_root_programs(path);
+    }
+    env.extend(config.env.iter().map(|(name, value)| (name.into(), value.into())));
+    env
+}
+
+/// `path`, and after it what it lacks of root's.
+fn with_root_programs(path: &OsStr) -> OsString {
+    let mut dirs: Vec<PathBuf> = std::env::split_paths(path).collect();
+    for dir in ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from) {
+        if !dirs.contains(&dir) {
+            dirs.push(dir);
+        }
+    }
+    // Joining fails on a colon in a directory's name, which splitting cannot have left.
+    std::env::join_paths(dirs).unwrap_or_else(|_| path.to_owned())
 }
 
 /// nextest numbers the places in which tests run at once; else the supervisors settle it.
@@ -390,4 +416,16 @@ pub(crate) fn random<const N: usize>() -> [u8; N] {
 
 fn bytes(path: &Path) -> Bytes {
     Bytes::from(path.as_os_str().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roots_programs_come_last_and_once() {
+        let extended = |path: &str| with_root_programs(OsStr::new(path)).into_string().unwrap();
+        assert_eq!(extended("/usr/bin:/bin"), "/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin");
+        assert_eq!(extended("/sbin:/bin"), "/sbin:/bin:/usr/local/sbin:/usr/sbin");
+    }
 }
