@@ -122,6 +122,7 @@ impl Vm {
     pub(crate) fn wait_ready(&mut self, limit: Duration) -> Result<(), (Interrupted, Phase)> {
         let deadline = self.started + limit;
         self.release = self.session.hello(deadline).map_err(|error| (error, Phase::Booting))?;
+        self.lock_kernel().hold_memory();
         self.session.ready(deadline).map_err(|error| (error, Phase::SettingUp))
     }
 

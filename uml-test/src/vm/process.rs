@@ -37,6 +37,9 @@ pub(crate) struct KernelProcess {
     socket: OwnedFd,
     protection: Protection,
     ended: Option<Ended>,
+    pid: i32,
+    /// The guest's memory file, which has no name any more.
+    memory: Option<File>,
 }
 
 /// The kernel's end.
@@ -82,7 +85,8 @@ impl KernelProcess {
         let supervisor = spawn(&mut command).map_err(failed("execute the agent"))?;
         drop(command); // and with it the supervisor's end of the socket
         let protection = Protection::default();
-        let mut process = Self { supervisor, run_dir, socket, protection, ended: None };
+        let (ended, pid, memory) = (None, 0, None);
+        let mut process = Self { supervisor, run_dir, socket, protection, ended, pid, memory };
 
         let message = codec::encode(boot)
             .map_err(|error| failed("encode the boot message")(io::Error::other(error)))?;
@@ -99,7 +103,8 @@ impl KernelProcess {
         drop((guest_control, guest_console));
 
         match process.next_event(Instant::now() + PATIENCE) {
-            Ok(Some(SupervisorEvent::Started { protection, .. })) => {
+            Ok(Some(SupervisorEvent::Started { pid, protection })) => {
+                process.pid = pid;
                 process.protection = protection;
                 Ok((process, Connections { control, console }))
             }
@@ -116,6 +121,27 @@ impl KernelProcess {
     /// What protects the host from this guest.
     pub(crate) fn protection(&self) -> &Protection {
         &self.protection
+    }
+
+    /// Keeps the memory of a kernel that runs until this value is dropped: where the filesystem
+    /// fills up, the kernel dies, and its memory must not be free again before its supervisor has
+    /// seen that there was no room.
+    pub(crate) fn hold_memory(&mut self) {
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.pid)).into_iter().flatten();
+        self.memory = files
+            .flatten()
+            .map(|file| file.path())
+            .find(|path| {
+                std::fs::read_link(path).is_ok_and(|target| {
+                    target.parent() == Some(&self.run_dir)
+                        && target.as_os_str().as_bytes().ends_with(b" (deleted)")
+                })
+            })
+            // The path alone: nothing is read, and no permission is needed.
+            .and_then(|path| {
+                let mut options = File::options();
+                options.read(true).custom_flags(libc::O_PATH).open(path).ok()
+            });
     }
 
     /// Waits for the kernel to end by itself; `None` where it has not by `deadline`, or where its
