@@ -188,12 +188,10 @@ impl Drop for KernelProcess {
             }
         }
         if !cleaned {
-            // Its death takes the kernel along. What remains of the directory while the kernel dies
-            // is swept up by a later run.
-            let _ = self.supervisor.kill();
+            let _ = self.supervisor.kill(); // its death takes the kernel along
         }
-        let _ = self.supervisor.wait();
-        if !cleaned {
+        if !self.supervisor.wait().is_ok_and(|status| status.success()) {
+            // It was killed. What the dying kernel adds after this is swept up by a later run.
             let _ = std::fs::remove_dir_all(&self.run_dir);
         }
     }
