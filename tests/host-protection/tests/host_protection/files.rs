@@ -117,6 +117,11 @@ pub(crate) const ATTEMPTS: &[Attempt<Path>] = &[
         run: |dir| readable(dir)?.set_permissions(fs::Permissions::from_mode(0o4755)),
     },
     Attempt {
+        name: "fchmod as the kernel does it",
+        effect: Everywhere,
+        run: |dir| readable(dir)?.set_permissions(fs::Permissions::from_mode(0o500)),
+    },
+    Attempt {
         name: "fchmodat2",
         effect: Everywhere,
         run: |dir| {

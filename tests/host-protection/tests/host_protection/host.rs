@@ -22,8 +22,10 @@ use crate::sys::{c_path, call, call_fd, pointer};
 /// What the test made on the host to be attacked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Host {
-    /// Port of a TCP listener and of a UDP socket on the loopback.
-    pub(crate) port: u16,
+    /// Port of a TCP listener on the loopback.
+    pub(crate) tcp: u16,
+    /// Port of a UDP socket on the loopback.
+    pub(crate) udp: u16,
     /// Abstract name of a listening stream socket.
     pub(crate) name: String,
     /// Path of a listening stream socket.
@@ -44,7 +46,7 @@ pub(crate) const ATTEMPTS: &[Attempt<Host>] = &[
     Attempt {
         name: "connect by TCP",
         effect: Everywhere,
-        run: |host| TcpStream::connect((Ipv4Addr::LOCALHOST, host.port)).map(drop),
+        run: |host| TcpStream::connect((Ipv4Addr::LOCALHOST, host.tcp)).map(drop),
     },
     Attempt {
         name: "bind a TCP port",
@@ -64,7 +66,7 @@ pub(crate) const ATTEMPTS: &[Attempt<Host>] = &[
         name: "send by UDP",
         effect: Everywhere,
         run: |host| {
-            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, host.port));
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, host.udp));
             UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.send_to(b"x", address).map(drop)
         },
     },
@@ -343,20 +345,21 @@ pub(crate) const SEND_TO_A_PATH: &str = "send to a datagram socket's path";
 impl Host {
     /// As a kernel argument's value.
     pub(crate) fn to_text(&self) -> String {
-        let Self { port, name, stream, datagram, victim, segment, sibling, sibling_dir } = self;
+        let Self { tcp, udp, name, stream, datagram, victim, segment, sibling, sibling_dir } = self;
         let (stream, datagram) = (stream.display(), datagram.display());
         let dir = sibling_dir.display();
-        format!("{port},{name},{stream},{datagram},{victim},{segment},{sibling},{dir}")
+        format!("{tcp},{udp},{name},{stream},{datagram},{victim},{segment},{sibling},{dir}")
     }
 
     pub(crate) fn from_text(text: &str) -> Option<Self> {
-        let [port, name, stream, datagram, victim, segment, sibling, dir] =
+        let [tcp, udp, name, stream, datagram, victim, segment, sibling, dir] =
             *text.split(',').collect::<Vec<_>>()
         else {
             return None;
         };
         Some(Self {
-            port: port.parse().ok()?,
+            tcp: tcp.parse().ok()?,
+            udp: udp.parse().ok()?,
             name: name.to_owned(),
             stream: stream.into(),
             datagram: datagram.into(),

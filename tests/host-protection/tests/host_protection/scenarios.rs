@@ -129,8 +129,8 @@ fn from_the_kernels_place(scratch: &Path, tree: &Path, sandbox: Sandbox, host: &
 /// What the attempts of `host` are aimed at.
 struct Victims {
     host: Host,
-    process: Child,
-    sibling: Option<Vm>,
+    process: Victim,
+    sibling: Vm,
     tcp: TcpListener,
     udp: UdpSocket,
     named: UnixListener,
@@ -140,27 +140,25 @@ struct Victims {
 
 impl Victims {
     fn make(scratch: &Path) -> Self {
-        let process =
-            Command::new("sleep").arg("600").process_group(0).stdin(Stdio::null()).spawn().unwrap();
-        let victim = Pid::from_raw(process.id() as i32);
+        let process = Victim::start();
         let sibling = Vm::builder().boot().unwrap_or_else(|error| panic!("{error}"));
         let sibling_dir = sibling.run_dir().to_owned();
         let kernel = fs::read_to_string(sibling_dir.join("u/pid")).unwrap();
         let tcp = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let port = tcp.local_addr().unwrap().port();
-        let udp = UdpSocket::bind(("127.0.0.1", port)).unwrap();
-        let name = format!("uml-test-host-protection-{}", std::process::id());
+        let udp = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+        let name = format!("uml-test{}", scratch.display());
         let address = SocketAddr::from_abstract_name(&name).unwrap();
         let named = UnixListener::bind_addr(&address).unwrap();
         let sockets = scratch.join("s");
         fs::create_dir(&sockets).unwrap();
         let (stream, datagram) = (sockets.join("stream"), sockets.join("datagram"));
         let host = Host {
-            port,
+            tcp: tcp.local_addr().unwrap().port(),
+            udp: udp.local_addr().unwrap().port(),
             name,
             stream: stream.clone(),
             datagram: datagram.clone(),
-            victim,
+            victim: process.pid(),
             segment: sys::call(libc::SYS_shmget, &[0, 4096, 0o600]).unwrap() as i32,
             sibling: Pid::from_raw(kernel.trim().parse().unwrap()),
             sibling_dir,
@@ -176,7 +174,7 @@ impl Victims {
         ] {
             nonblocking.unwrap();
         }
-        Self { host, process, sibling: Some(sibling), tcp, udp, named, stream, datagram }
+        Self { host, process, sibling, tcp, udp, named, stream, datagram }
     }
 
     /// Adds to `wrong` every attempt that did not end as it must.
@@ -215,11 +213,10 @@ impl Victims {
             }
         }
         let _ = self.datagram.recv(&mut unread);
-        if !matches!(self.process.try_wait(), Ok(None)) {
+        if !matches!(self.process.0.try_wait(), Ok(None)) {
             let _ = writeln!(wrong, "the victim has ended");
         }
-        let sibling = self.sibling.take().unwrap();
-        let answer = sibling.command("echo").arg("alive").output();
+        let answer = self.sibling.command("echo").arg("alive").output();
         if !answer.as_ref().is_ok_and(|output| output.stdout == b"alive\n") {
             let _ = writeln!(wrong, "the sibling guest says {answer:?}");
         }
@@ -228,10 +225,30 @@ impl Victims {
 
 impl Drop for Victims {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        let _ =
-            sys::call(libc::SYS_shmctl, &[self.host.segment as usize, libc::IPC_RMID as usize, 0]);
+        let segment = self.host.segment as usize;
+        let _ = sys::call(libc::SYS_shmctl, &[segment, libc::IPC_RMID as usize, 0]);
+    }
+}
+
+/// A process that does nothing, and leads a process group. Dropping it kills and collects it.
+struct Victim(Child);
+
+impl Victim {
+    fn start() -> Self {
+        let mut command = Command::new("sleep");
+        command.arg("600").process_group(0).stdin(Stdio::null());
+        Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.0.id() as i32)
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -299,7 +316,7 @@ fn landlock_version() -> usize {
     sys::call(libc::SYS_landlock_create_ruleset, &[0, 0, 1]).unwrap_or(0)
 }
 
-/// Prints what each attempt said, for a run with `UML_TEST`'s own variables out of the way.
+/// Prints what each attempt said, where `SHOW_ATTEMPTS` is set.
 #[expect(clippy::print_stderr, reason = "asked for by name, for people")]
 fn show(place: Place, sandbox: Sandbox, report: &str) {
     if std::env::var_os("SHOW_ATTEMPTS").is_some() {
