@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 
 use nix::unistd::Pid;
 use tempfile::TempDir;
-use uml_test::{Error, Sandbox, Vm};
+use uml_test::{Error, Sandbox, Vm, VmBuilder};
 
 use crate::attempt::{self, Place};
 use crate::host::{self, Host};
@@ -33,10 +33,20 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("rw_dirs_may_be_written_and_nothing_beside_them", rw_dirs),
 ];
 
-/// The kernel to boot, where a path is needed.
+/// The executable of a guest's kernel, wherever uml-test has found it.
 pub(crate) fn kernel() -> PathBuf {
-    let named = std::env::var_os("UML_TEST_KERNEL");
-    PathBuf::from(named.unwrap_or_else(|| OsString::from("linux")))
+    let vm = boot(Vm::builder());
+    fs::read_link(format!("/proc/{}/exe", kernel_of(&vm))).unwrap()
+}
+
+fn boot(guest: VmBuilder) -> Vm {
+    guest.boot().unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The pid of its kernel process.
+fn kernel_of(vm: &Vm) -> Pid {
+    let pid = fs::read_to_string(vm.run_dir().join("u/pid")).unwrap();
+    Pid::from_raw(pid.trim().parse().unwrap())
 }
 
 /// Makes every attempt on a directory of its own, and judges them by what became of these.
@@ -93,7 +103,7 @@ fn attempts(place: Place, sandbox: Sandbox) -> Result<(), String> {
 
 /// As root in a guest, through a hostfs mounted for writing.
 fn from_a_guest(tree: &Path, sandbox: Sandbox) -> String {
-    let vm = Vm::builder().sandbox(sandbox).boot().unwrap_or_else(|error| panic!("{error}"));
+    let vm = boot(Vm::builder().sandbox(sandbox));
     let place = "/mnt";
     let mounted = vm
         .command("mount")
@@ -141,9 +151,8 @@ struct Victims {
 impl Victims {
     fn make(scratch: &Path) -> Self {
         let process = Victim::start();
-        let sibling = Vm::builder().boot().unwrap_or_else(|error| panic!("{error}"));
+        let sibling = boot(Vm::builder());
         let sibling_dir = sibling.run_dir().to_owned();
-        let kernel = fs::read_to_string(sibling_dir.join("u/pid")).unwrap();
         let tcp = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let udp = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
         let name = format!("uml-test{}", scratch.display());
@@ -160,7 +169,7 @@ impl Victims {
             datagram: datagram.clone(),
             victim: process.pid(),
             segment: sys::call(libc::SYS_shmget, &[0, 4096, 0o600]).unwrap() as i32,
-            sibling: Pid::from_raw(kernel.trim().parse().unwrap()),
+            sibling: kernel_of(&sibling),
             sibling_dir,
         };
         let stream = UnixListener::bind(stream).unwrap();
@@ -259,11 +268,7 @@ fn rw_dirs() -> Result<(), String> {
     fs::create_dir(&inside).unwrap();
     tree::fill(&beside);
     let before = Snapshot::take(&beside);
-    let vm = Vm::builder()
-        .sandbox(Sandbox::Require)
-        .rw_dir(&inside)
-        .boot()
-        .unwrap_or_else(|error| panic!("{error}"));
+    let vm = boot(Vm::builder().sandbox(Sandbox::Require).rw_dir(&inside));
     let script = r#"
         set -e
         cd "$INSIDE"
