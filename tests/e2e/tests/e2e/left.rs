@@ -64,15 +64,12 @@ fn processes_of(base: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for (pid, dir) in processes() {
         let line = fs::read(dir.join("cmdline")).unwrap_or_default();
-        let maps = || fs::read(dir.join("maps")).unwrap_or_default();
-        if mentions(&line)
+        let holds = mentions(&line)
             || descriptors(&dir).any(|path| mentions(path.as_os_str().as_bytes()))
-            || mentions(&maps())
-        {
-            if pid != std::process::id() {
-                let line = String::from_utf8_lossy(&line).replace('\0', " ");
-                found.push(format!("process {pid}: {line:.200}"));
-            }
+            || mentions(&fs::read(dir.join("maps")).unwrap_or_default());
+        if holds && pid != std::process::id() {
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            found.push(format!("process {pid}: {line:.200}"));
         }
     }
     found

@@ -35,6 +35,7 @@ const TRAPS: &str = "UML_TEST_E2E_TRAPS";
 /// Checks that keep all CPUs busy run alone: the others look at the clock.
 static CPUS: RwLock<()> = RwLock::new(());
 
+#[expect(clippy::print_stderr, reason = "what is left is nobody's trial")]
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let repeat = std::env::var(REPEAT).map_or(1, |times| times.parse().expect("a whole number"));
@@ -109,38 +110,46 @@ fn through_every_way(fixtures: &Built) -> Vec<Trial> {
     trials
 }
 
+/// A check of its own kind, which panics where it does not pass.
+type OnTheHost = fn(&Fixtures);
+
 fn on_the_host(fixtures: &Built) -> Vec<Trial> {
-    let done = |()| Ok(Completion::Completed);
-    let mounting = |check: fn(&Fixtures)| {
-        move |fixtures: &Fixtures| match places::no_mounts() {
-            Some(reason) => Ok(Completion::ignored_with(reason)),
-            None => done(check(fixtures)),
+    const ALL_CPUS: &[(&str, OnTheHost)] = &[
+        ("load::one_binary", load::one_binary),
+        ("load::two_binaries", load::two_binaries),
+        ("load::two_cargos", load::two_cargos),
+    ];
+    const FEW_CPUS: &[(&str, OnTheHost)] = &[
+        ("kernels::silent", kernels::silent),
+        ("places::odd_project", places::odd_project),
+        ("places::unwritable", places::unwritable),
+        ("removal::of_a_tree", removal::of_a_tree),
+        ("removal::of_everything", removal::of_everything),
+    ];
+    const MOUNTING: &[(&str, OnTheHost)] =
+        &[("places::noexec", places::noexec), ("places::full_disk", places::full_disk)];
+    let done = |check: OnTheHost| {
+        move |fixtures: &Fixtures| {
+            check(fixtures);
+            Ok(Completion::Completed)
         }
     };
-    let name = str::to_owned;
-    vec![
-        light(fixtures, name("listing::nextest"), |fixtures| outcome(verdicts::listing(fixtures))),
-        heavy(fixtures, name("load::one_binary"), move |fixtures| done(load::one_binary(fixtures))),
-        heavy(fixtures, name("load::two_binaries"), move |fixtures| {
-            done(load::two_binaries(fixtures))
-        }),
-        heavy(fixtures, name("load::two_cargos"), move |fixtures| done(load::two_cargos(fixtures))),
-        light(fixtures, name("places::odd_project"), move |fixtures| {
-            done(places::odd_project(fixtures))
-        }),
-        light(fixtures, name("places::unwritable"), move |fixtures| {
-            done(places::unwritable(fixtures))
-        }),
-        light(fixtures, name("places::noexec"), mounting(places::noexec)),
-        light(fixtures, name("places::full_disk"), mounting(places::full_disk)),
-        light(fixtures, name("kernels::silent"), move |fixtures| done(kernels::silent(fixtures))),
-        light(fixtures, name("removal::of_a_tree"), move |fixtures| {
-            done(removal::of_a_tree(fixtures))
-        }),
-        light(fixtures, name("removal::of_everything"), move |fixtures| {
-            done(removal::of_everything(fixtures))
-        }),
-    ]
+    let mut trials = vec![light(fixtures, "listing::nextest".to_owned(), |fixtures| {
+        outcome(verdicts::listing(fixtures))
+    })];
+    trials.extend(
+        ALL_CPUS.iter().map(|(name, check)| heavy(fixtures, (*name).to_owned(), done(*check))),
+    );
+    trials.extend(
+        FEW_CPUS.iter().map(|(name, check)| light(fixtures, (*name).to_owned(), done(*check))),
+    );
+    trials.extend(MOUNTING.iter().map(|(name, check)| {
+        light(fixtures, (*name).to_owned(), move |fixtures| match places::no_mounts() {
+            Some(reason) => Ok(Completion::ignored_with(reason)),
+            None => done(*check)(fixtures),
+        })
+    }));
+    trials
 }
 
 /// The fixtures; absent where only a list was asked for.
