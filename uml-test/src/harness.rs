@@ -55,10 +55,12 @@ pub fn run_under_libtest<R: TestReturn>(case: &'static TestCase) -> R {
             Err(payload) => std::panic::resume_unwind(payload),
         },
         Place::Refused(reason) => runner::not_run(reason),
+        Place::Host if shows_output() => runner::run(case, &mut report::write_through),
         Place::Host => {
-            let mut output =
-                if shows_output() { report::write_through } else { report::print_captured };
-            runner::run(case, &mut output)
+            let mut captured = report::Captured::default();
+            let run = runner::run(case, &mut |stream, data| captured.print(stream, data));
+            captured.finish();
+            run
         }
     };
     show_in_libtest(case, run)

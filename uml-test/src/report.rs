@@ -51,9 +51,8 @@ pub(crate) fn text(reason: &str, evidence: &Evidence, with_output: bool) -> Stri
     }
     if with_output && !evidence.output.is_empty() {
         text.push_str("\n---- output of the test ----\n");
-        for (_, data) in &evidence.output {
-            text.push_str(&escaped(data));
-        }
+        let pieces: Vec<&[u8]> = evidence.output.iter().map(|(_, data)| &**data).collect();
+        text.push_str(&escaped(&pieces.concat()));
         end_line(&mut text);
     }
     if !evidence.harness.is_empty() {
@@ -116,11 +115,47 @@ fn end_line(text: &mut String) {
 }
 
 /// Passes a body's output on so that libtest captures it as it would the test's own.
+#[derive(Default)]
+pub(crate) struct Captured {
+    /// Bytes of each stream that may be the beginning of a character: output comes in pieces.
+    held: [Vec<u8>; 2],
+}
+
+impl Captured {
+    pub(crate) fn print(&mut self, stream: Stream, data: &[u8]) {
+        let held = &mut self.held[usize::from(stream == Stream::Stderr)];
+        held.extend_from_slice(data);
+        let rest = held.split_off(held.len() - unfinished(held));
+        let text = escaped(&std::mem::replace(held, rest));
+        print_text(stream, &text);
+    }
+
+    /// Prints what was never completed.
+    pub(crate) fn finish(&mut self) {
+        for (stream, held) in [Stream::Stdout, Stream::Stderr].into_iter().zip(&mut self.held) {
+            print_text(stream, &escaped(&std::mem::take(held)));
+        }
+    }
+}
+
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "libtest captures these macros only")]
-pub(crate) fn print_captured(stream: Stream, data: &[u8]) {
+fn print_text(stream: Stream, text: &str) {
     match stream {
-        Stream::Stderr => eprint!("{}", escaped(data)),
-        Stream::Stdout | Stream::Harness => print!("{}", escaped(data)),
+        Stream::Stderr => eprint!("{text}"),
+        Stream::Stdout | Stream::Harness => print!("{text}"),
+    }
+}
+
+/// How many bytes at the end are the beginning of a character whose rest may come.
+fn unfinished(bytes: &[u8]) -> usize {
+    match std::str::from_utf8(bytes) {
+        Ok(_) => 0,
+        Err(error) if error.error_len().is_none() => bytes.len() - error.valid_up_to(),
+        // An invalid byte earlier on: look behind it.
+        Err(error) => {
+            let next = error.valid_up_to() + error.error_len().unwrap_or(1);
+            unfinished(&bytes[next..])
+        }
     }
 }
 
@@ -253,6 +288,22 @@ mod tests {
         assert!(
             text.ends_with("line 99\n\nrun directory: /target/uml-test/x\nguest kernel: 7.2.0\n")
         );
+    }
+
+    #[test]
+    fn a_character_that_comes_in_pieces_is_one() {
+        assert_eq!(unfinished("aé".as_bytes()), 0);
+        assert_eq!(unfinished(b"a\xc3"), 1);
+        assert_eq!(unfinished(b"\xff\xe2\x82"), 2);
+        assert_eq!(unfinished(b"\xff"), 0, "no beginning of anything");
+        let evidence = Evidence {
+            output: vec![
+                (Stream::Stdout, b"\xe2\x82".to_vec()),
+                (Stream::Stdout, b"\xac".to_vec()),
+            ],
+            ..Evidence::default()
+        };
+        assert!(text("", &evidence, true).contains("----\n€\n"));
     }
 
     #[test]

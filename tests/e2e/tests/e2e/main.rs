@@ -13,6 +13,7 @@ mod places;
 mod removal;
 mod skips;
 mod table;
+mod terminal;
 mod user;
 mod verdicts;
 mod ways;
@@ -125,6 +126,7 @@ fn on_the_host(fixtures: &Built) -> Vec<Trial> {
         ("places::unwritable", places::unwritable),
         ("removal::of_a_tree", removal::of_a_tree),
         ("removal::of_everything", removal::of_everything),
+        ("terminal::interrupts", terminal::interrupts),
     ];
     const MOUNTING: &[(&str, OnTheHost)] =
         &[("places::noexec", places::noexec), ("places::full_disk", places::full_disk)];
