@@ -153,17 +153,40 @@ impl<'vm> Child<'vm> {
     }
 }
 
-/// A process's next event.
+/// A process's next event. Past the deadline there is none, also where more are waiting: what
+/// writes without end is in time for nothing.
 pub(crate) fn next(
     events: &Receiver<ProcessEvent>,
     vm: &Vm,
     deadline: Instant,
 ) -> Result<ProcessEvent, Interrupted> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    events.recv_timeout(left).map_err(|error| match error {
+    receive(events, deadline).map_err(|error| match error {
         RecvTimeoutError::Timeout => Interrupted::Deadline,
         RecvTimeoutError::Disconnected => {
             Interrupted::Channel(vm.session().end().unwrap_or(ChannelEnd::Closed))
         }
     })
+}
+
+fn receive<T>(events: &Receiver<T>, deadline: Instant) -> Result<T, RecvTimeoutError> {
+    match deadline.saturating_duration_since(Instant::now()) {
+        Duration::ZERO => Err(RecvTimeoutError::Timeout),
+        left => events.recv_timeout(left),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_events_does_not_outrun_the_deadline() {
+        let (sender, events) = std::sync::mpsc::channel();
+        sender.send(1).unwrap();
+        assert_eq!(receive(&events, Instant::now()), Err(RecvTimeoutError::Timeout));
+        assert_eq!(receive(&events, Instant::now() + Duration::from_secs(5)), Ok(1));
+        drop(sender);
+        let later = Instant::now() + Duration::from_secs(5);
+        assert_eq!(receive(&events, later), Err(RecvTimeoutError::Disconnected));
+    }
 }
