@@ -19,6 +19,36 @@ pub enum ShouldPanic {
 /// A test's body with its return value already turned into "passed" or the error's `Debug` text.
 pub type Body = fn() -> Result<(), String>;
 
+/// What a test function may return.
+#[diagnostic::on_unimplemented(
+    message = "`#[uml_test]` functions return `()` or `Result<(), E>` with `E: Debug`, not `{Self}`",
+    label = "this return type has no verdict"
+)]
+pub trait TestReturn {
+    /// Whether it is a failure, and its text.
+    fn into_result(self) -> Result<(), String>;
+    /// What a passed test returns.
+    fn passed() -> Self;
+}
+
+impl TestReturn for () {
+    fn into_result(self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn passed() -> Self {}
+}
+
+impl<E: std::fmt::Debug> TestReturn for Result<(), E> {
+    fn into_result(self) -> Result<(), String> {
+        self.map_err(|error| format!("{error:?}"))
+    }
+
+    fn passed() -> Self {
+        Ok(())
+    }
+}
+
 /// One `#[uml_test]` function.
 #[derive(Clone, Copy, Debug)]
 pub struct TestCase {

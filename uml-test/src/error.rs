@@ -16,6 +16,12 @@ pub enum Error {
     /// A setting is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// This host is none that guests run on.
+    #[error("no guest runs here: {reason}")]
+    Unsupported {
+        /// What it would have to be.
+        reason: &'static str,
+    },
     /// There is no kernel to boot.
     #[error(transparent)]
     Kernel(#[from] KernelError),

@@ -48,8 +48,8 @@ pub(crate) fn place() -> Place {
 /// The payload of [`skip!`](crate::skip).
 struct Skip(String);
 
-/// Ends the body as skipped.
-pub(crate) fn skip(reason: String) -> ! {
+/// The function behind `skip!`: ends the body as skipped.
+pub fn skip(reason: String) -> ! {
     // Not panic_any: the panic hook would report a panic that is none.
     resume_unwind(Box::new(Skip(reason)))
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use uml_test_protocol::Stream;
 
-use crate::case::{ShouldPanic, TestCase};
+use crate::case::{ShouldPanic, TestCase, TestReturn};
 use crate::config::{self, Config, LibtestSkips, MissingKernel};
 use crate::guest::{self, Guest, Place};
 use crate::outcome::{Infrastructure, Outcome, TestFailure};
@@ -15,36 +15,6 @@ use crate::{artifacts, registry, report};
 
 /// What libtest and libtest-mimic end with when a test failed.
 const TEST_FAILURE: u8 = 101;
-
-/// What a test function may return.
-#[diagnostic::on_unimplemented(
-    message = "`#[uml_test]` functions return `()` or `Result<(), E>` with `E: Debug`, not `{Self}`",
-    label = "this return type has no verdict"
-)]
-pub trait TestReturn {
-    /// Whether it is a failure, and its text.
-    fn into_result(self) -> Result<(), String>;
-    /// What a passed test returns.
-    fn passed() -> Self;
-}
-
-impl TestReturn for () {
-    fn into_result(self) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn passed() -> Self {}
-}
-
-impl<E: std::fmt::Debug> TestReturn for Result<(), E> {
-    fn into_result(self) -> Result<(), String> {
-        self.map_err(|error| format!("{error:?}"))
-    }
-
-    fn passed() -> Self {
-        Ok(())
-    }
-}
 
 /// What a `#[test]` function that `#[uml_test]` made does: on the host it runs its case in a guest
 /// and shows the outcome in libtest's terms, in the guest it runs the body.

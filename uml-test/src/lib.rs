@@ -80,10 +80,18 @@
 //!
 //! [Landlock]: https://docs.kernel.org/userspace-api/landlock.html
 
+#![cfg_attr(
+    not(supported_host),
+    allow(dead_code, reason = "what only running tests need is not worth a cfg each")
+)]
+
+mod builder;
 pub mod case;
 pub mod config;
 mod error;
 pub mod outcome;
+mod registry;
+mod usage;
 
 #[cfg(supported_host)]
 mod artifacts;
@@ -92,19 +100,21 @@ mod guest;
 #[cfg(supported_host)]
 mod harness;
 #[cfg(supported_host)]
-mod registry;
-#[cfg(supported_host)]
 mod report;
 #[cfg(supported_host)]
 mod runner;
 #[cfg(supported_host)]
 mod vm;
+#[cfg(not(supported_host))]
+#[path = "unsupported.rs"]
+mod vm;
 
+pub use builder::VmBuilder;
 pub use config::{Sandbox, Traps};
 pub use error::{ConfigError, Error, GuestEnd, KernelError};
 pub use uml_test_macros::{main, uml_test};
-#[cfg(supported_host)]
-pub use vm::{Child, Command, Usage, Vm, VmBuilder};
+pub use usage::Usage;
+pub use vm::{Child, Command, Vm};
 
 /// Ends a `#[uml_test]` as skipped, with a reason in [`format!`]'s manner.
 ///
@@ -130,15 +140,14 @@ macro_rules! __main {
 
 /// For the output of this crate's macros; not part of the API.
 #[doc(hidden)]
-#[cfg(supported_host)]
 pub mod __private {
-    pub use crate::case::{ShouldPanic, TestCase};
-    pub use crate::harness::{TestReturn, main, run_under_libtest};
+    pub use crate::case::{ShouldPanic, TestCase, TestReturn};
+    #[cfg(supported_host)]
+    pub use crate::guest::skip;
+    #[cfg(supported_host)]
+    pub use crate::harness::{main, run_under_libtest};
     pub use crate::registry::CASES;
+    #[cfg(not(supported_host))]
+    pub use crate::vm::{main, run_under_libtest, skip};
     pub use linkme;
-
-    /// The function behind `skip!`.
-    pub fn skip(reason: String) -> ! {
-        crate::guest::skip(reason)
-    }
 }

@@ -52,7 +52,7 @@ fn credit_entropy(seed: [u8; 32]) -> Result<(), Failure> {
         buf: [u8; 32],
     }
     // RNDADDENTROPY of linux/random.h: its size is that of the two integers.
-    const ADD_ENTROPY: libc::c_ulong =
+    const ADD_ENTROPY: libc::Ioctl =
         nix::request_code_write!(b'R', 3, size_of::<[libc::c_int; 2]>());
     nix::ioctl_write_ptr_bad!(add_entropy, ADD_ENTROPY, PoolInfo);
     let path = "/dev/random";

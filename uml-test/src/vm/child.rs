@@ -3,7 +3,7 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Output};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use uml_test_protocol::frame::CHUNK;
 use uml_test_protocol::{Bytes, Exit, Request, Spawn, Stream};
@@ -12,6 +12,7 @@ use super::Vm;
 use super::session::{Interrupted, ProcessEvent};
 use crate::error::Error;
 use crate::outcome::{ChannelEnd, Phase};
+use crate::usage::Usage;
 
 /// A running program in a guest. Dropping the value leaves it running; the guest's end ends it.
 #[derive(Debug)]
@@ -26,19 +27,6 @@ pub struct Child<'vm> {
     stderr: Vec<u8>,
     status: Option<ExitStatus>,
     usage: Option<Usage>,
-}
-
-/// What a program used, from the guest's `wait4(2)`: it and those of its children that it waited
-/// for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Usage {
-    /// Time in user space.
-    pub user: Duration,
-    /// Time in the guest's kernel.
-    pub system: Duration,
-    /// Largest resident set, in KiB.
-    pub max_rss_kib: u64,
 }
 
 impl<'vm> Child<'vm> {
@@ -132,11 +120,7 @@ impl<'vm> Child<'vm> {
                 self.request(&Request::Stdin { id: self.id, data, end })?;
             }
             Ok(ProcessEvent::Exited { exit, usage, .. }) => {
-                self.usage = Some(Usage {
-                    user: Duration::from_micros(usage.user_us),
-                    system: Duration::from_micros(usage.system_us),
-                    max_rss_kib: usage.max_rss_kib,
-                });
+                self.usage = Some(usage.into());
                 self.status = Some(ExitStatus::from_raw(match exit {
                     Exit::Code(code) => (code & 0xff) << 8,
                     Exit::Signal(signal) => signal,

@@ -19,15 +19,15 @@ use std::time::{Duration, Instant};
 use uml_test_protocol::supervision::{self, Boot, Cpu, Protection};
 use uml_test_protocol::{Bytes, Setup};
 
-pub use child::{Child, Usage};
+pub use child::Child;
 pub use command::Command;
 
 pub(crate) use child::next as next_event;
 pub(crate) use command::variable;
 
 use crate::artifacts;
-use crate::case::Overrides;
-use crate::config::{self, Config, Sandbox, Traps};
+use crate::builder::VmBuilder;
+use crate::config::{self, Config, Sandbox};
 use crate::error::{Error, GuestEnd};
 use crate::outcome::{ChannelEnd, Phase};
 use console::Console;
@@ -63,15 +63,6 @@ pub struct Vm {
     release: String,
     started: Instant,
     deadline: Option<(Instant, Duration)>,
-}
-
-/// Settings of a guest to be booted. Starts from the package's configuration.
-#[derive(Clone, Debug)]
-#[must_use = "nothing is booted before `boot` is called"]
-pub struct VmBuilder {
-    config: Result<Config, std::sync::Arc<Error>>,
-    manifest_dir: PathBuf,
-    lifetime: Option<Duration>,
 }
 
 impl Vm {
@@ -128,13 +119,7 @@ impl Vm {
 
     /// A guest as the package's configuration and the `UML_TEST_*` variables describe it.
     pub fn builder() -> VmBuilder {
-        let manifest_dir = config::manifest_dir(".");
-        let config = config::resolve(&manifest_dir, &Overrides::NONE, &config::variables());
-        VmBuilder {
-            config: config.map_err(|error| std::sync::Arc::new(error.into())),
-            manifest_dir,
-            lifetime: None,
-        }
+        VmBuilder::new()
     }
 
     /// A command to run in the guest, in the manner of [`std::process::Command`].
@@ -273,83 +258,20 @@ impl std::fmt::Debug for Vm {
     }
 }
 
-impl VmBuilder {
-    /// Boots this kernel.
-    pub fn kernel(self, path: impl Into<PathBuf>) -> Self {
-        self.with(|config| config.kernel = Some(path.into()))
-    }
-
-    /// Guest memory in bytes.
-    pub fn mem(self, bytes: u64) -> Self {
-        self.with(|config| config.mem = bytes)
-    }
-
-    /// More kernel arguments, separated by white space.
-    pub fn cmdline(self, arguments: &str) -> Self {
-        let words = arguments.split_whitespace().map(str::to_owned);
-        self.with(|config| config.cmdline.extend(words))
-    }
-
-    /// A host directory that the guest may write, at the same path; everything else it writes is
-    /// thrown away. A relative path starts at the package's directory.
-    pub fn rw_dir(self, path: impl AsRef<Path>) -> Self {
-        let path = self.manifest_dir.join(path);
-        self.with(|config| config.rw_dirs.push(path))
-    }
-
-    /// A limit of the guest's whole life, its boot included (the `timeout` of a `#[uml_test]`
-    /// limits the body alone); what still waits for it then gets
-    /// [`Error::TimedOut`]. Without one there is no limit.
-    pub fn timeout(mut self, limit: Duration) -> Self {
-        self.lifetime = Some(limit);
-        self
-    }
-
-    /// How long the guest may take until it is set up.
-    pub fn boot_timeout(self, limit: Duration) -> Self {
-        self.with(|config| config.boot_timeout = limit)
-    }
-
-    /// How system calls are intercepted.
-    pub fn traps(self, traps: Traps) -> Self {
-        self.with(|config| config.traps = traps)
-    }
-
-    /// Whether the guest is kept from writing the host's files.
-    pub fn sandbox(self, sandbox: Sandbox) -> Self {
-        self.with(|config| config.sandbox = sandbox)
-    }
-
-    /// Boots the guest and waits until it is set up.
-    ///
-    /// # Errors
-    /// Every [`Error`] but [`Error::Request`]: a wrong setting, no kernel, no room, no sandbox
-    /// where one is required, a guest that ended or was not up in time.
-    pub fn boot(self) -> Result<Vm, Error> {
-        let config = match self.config {
-            Ok(config) => config,
-            Err(error) => {
-                return Err(std::sync::Arc::try_unwrap(error).unwrap_or_else(|shared| {
-                    Error::Request(shared.to_string()) // a clone of this builder has the original
-                }));
-            }
-        };
-        let opening = opening(&config, &self.manifest_dir)?;
-        let mut vm = Vm::start(&config, opening, self.lifetime)?;
-        match vm.wait_ready(config.boot_timeout) {
-            Ok(()) => Ok(vm),
-            Err((Interrupted::Deadline, phase)) => {
-                Err(Error::TimedOut { phase, limit: config.boot_timeout })
-            }
-            Err((other, phase)) => Err(vm.explain(other, phase)),
+/// Boots a guest and waits until it is set up.
+pub(crate) fn boot(
+    config: &Config,
+    manifest_dir: &Path,
+    lifetime: Option<Duration>,
+) -> Result<Vm, Error> {
+    let opening = opening(config, manifest_dir)?;
+    let mut vm = Vm::start(config, opening, lifetime)?;
+    match vm.wait_ready(config.boot_timeout) {
+        Ok(()) => Ok(vm),
+        Err((Interrupted::Deadline, phase)) => {
+            Err(Error::TimedOut { phase, limit: config.boot_timeout })
         }
-    }
-
-    fn with(mut self, change: impl FnOnce(&mut Config)) -> Self {
-        if let Ok(config) = &mut self.config {
-            change(config);
-        }
-        self
+        Err((other, phase)) => Err(vm.explain(other, phase)),
     }
 }
 

@@ -1,0 +1,98 @@
+//! Settings of a guest that is driven by hand.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::case::Overrides;
+use crate::config::{self, Config, Sandbox, Traps};
+use crate::error::Error;
+use crate::vm::{self, Vm};
+
+/// Settings of a guest to be booted. Starts from the package's configuration.
+#[derive(Clone, Debug)]
+#[must_use = "nothing is booted before `boot` is called"]
+pub struct VmBuilder {
+    config: Result<Config, std::sync::Arc<Error>>,
+    manifest_dir: PathBuf,
+    lifetime: Option<Duration>,
+}
+
+impl VmBuilder {
+    /// What the package's configuration and the `UML_TEST_*` variables say.
+    pub(crate) fn new() -> Self {
+        let manifest_dir = config::manifest_dir(".");
+        let config = config::resolve(&manifest_dir, &Overrides::NONE, &config::variables());
+        Self {
+            config: config.map_err(|error| std::sync::Arc::new(error.into())),
+            manifest_dir,
+            lifetime: None,
+        }
+    }
+
+    /// Boots this kernel.
+    pub fn kernel(self, path: impl Into<PathBuf>) -> Self {
+        self.with(|config| config.kernel = Some(path.into()))
+    }
+
+    /// Guest memory in bytes.
+    pub fn mem(self, bytes: u64) -> Self {
+        self.with(|config| config.mem = bytes)
+    }
+
+    /// More kernel arguments, separated by white space.
+    pub fn cmdline(self, arguments: &str) -> Self {
+        let words = arguments.split_whitespace().map(str::to_owned);
+        self.with(|config| config.cmdline.extend(words))
+    }
+
+    /// A host directory that the guest may write, at the same path; everything else it writes is
+    /// thrown away. A relative path starts at the package's directory.
+    pub fn rw_dir(self, path: impl AsRef<Path>) -> Self {
+        let path = self.manifest_dir.join(path);
+        self.with(|config| config.rw_dirs.push(path))
+    }
+
+    /// A limit of the guest's whole life, its boot included (the `timeout` of a `#[uml_test]`
+    /// limits the body alone); what still waits for it then gets
+    /// [`Error::TimedOut`]. Without one there is no limit.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.lifetime = Some(limit);
+        self
+    }
+
+    /// How long the guest may take until it is set up.
+    pub fn boot_timeout(self, limit: Duration) -> Self {
+        self.with(|config| config.boot_timeout = limit)
+    }
+
+    /// How system calls are intercepted.
+    pub fn traps(self, traps: Traps) -> Self {
+        self.with(|config| config.traps = traps)
+    }
+
+    /// Whether the guest is kept from writing the host's files.
+    pub fn sandbox(self, sandbox: Sandbox) -> Self {
+        self.with(|config| config.sandbox = sandbox)
+    }
+
+    /// Boots the guest and waits until it is set up.
+    ///
+    /// # Errors
+    /// Every [`Error`] but [`Error::Request`]: a wrong setting, no kernel, no room, no sandbox
+    /// where one is required, a guest that ended or was not up in time.
+    pub fn boot(self) -> Result<Vm, Error> {
+        match self.config {
+            Ok(config) => vm::boot(&config, &self.manifest_dir, self.lifetime),
+            // A clone of this builder may have the original.
+            Err(error) => Err(std::sync::Arc::try_unwrap(error)
+                .unwrap_or_else(|shared| Error::Request(shared.to_string()))),
+        }
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        if let Ok(config) = &mut self.config {
+            change(config);
+        }
+        self
+    }
+}
