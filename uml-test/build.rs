@@ -161,7 +161,9 @@ strip = true
 /// that names it may be out of sight: cargo does not tell a build script where it looked.
 fn vendor_dir() -> Option<PathBuf> {
     let agent = Path::new(uml_test_agent::SOURCE_DIR);
-    agent.join(".cargo-checksum.json").exists().then(|| agent.parent().map(Path::to_owned))?
+    // With the dots: where the configuration is in sight, cargo refuses a second source with the
+    // same directory, and tells directories apart by how they are written.
+    agent.join(".cargo-checksum.json").exists().then(|| agent.join(".."))
 }
 
 /// Where the nested cargo looks for configuration (mirrors of registries, linkers): where the outer

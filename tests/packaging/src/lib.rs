@@ -1,0 +1,1 @@
+//! See `tests/packaging.rs`.
