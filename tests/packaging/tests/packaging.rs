@@ -5,6 +5,7 @@
 //! Takes some three minutes on two cores: everything is compiled from nothing, and then most of it
 //! once more with the flags of a coverage run.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Seek};
 use std::os::unix::fs::PermissionsExt;
@@ -157,6 +158,22 @@ fn where_no_guest_runs_tests_compile_and_are_ignored_or_refused() {
     run.shows(&format!("tests::panics not run: {REASON}"));
     run.shows(&format!("no guest runs here: {REASON}"));
     run.shows("0 passed; 3 failed; 0 ignored");
+}
+
+#[test]
+fn the_api_is_the_same_where_no_guest_runs() {
+    let methods = |files: &[&str]| -> BTreeSet<String> {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../uml-test/src");
+        let text: String =
+            files.iter().map(|file| fs::read_to_string(source.join(file)).unwrap()).collect();
+        let method = |line: &str| {
+            line.strip_prefix("    pub fn ")?.split(['(', '<']).next().map(str::to_owned)
+        };
+        text.lines().filter_map(method).collect()
+    };
+    let real = methods(&["vm/mod.rs", "vm/command.rs", "vm/child.rs"]);
+    assert!(real.contains("wait_with_output"), "{real:?}");
+    assert_eq!(methods(&["unsupported.rs"]), real);
 }
 
 /// A crate outside the workspace, and all that it depends on.
