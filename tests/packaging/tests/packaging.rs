@@ -122,8 +122,22 @@ fn without_a_static_c_library_the_error_names_what_to_install() {
 #[test]
 fn docs_rs_builds_no_agent_and_what_it_builds_is_not_kept() {
     let scratch = scratch();
+    // Cargo does not document what only tests depend on.
+    let documented = scratch.project().join("documented");
+    fs::create_dir_all(documented.join("src")).unwrap();
+    fs::write(documented.join("src/lib.rs"), "").unwrap();
+    let manifest = fs::read_to_string(scratch.project().join("Cargo.toml")).unwrap();
+    let (package, rest) = manifest.split_once("[dev-dependencies]").unwrap();
+    let (_, profile) = rest.split_once("[profile.dev]").unwrap();
+    fs::write(
+        documented.join("Cargo.toml"),
+        format!("{package}[dependencies]\numl-test = \"=0.1.0\"\n[profile.dev]{profile}"),
+    )
+    .unwrap();
     let documented = scratch
-        .cargo(&["doc", "--no-deps", "--package", "uml-test", "--features", "uml-test"])
+        .cargo(&["doc", "--no-deps", "--package", "uml-test"])
+        .current_dir(&documented)
+        .env("CARGO_TARGET_DIR", scratch.project().join("target"))
         .env("DOCS_RS", "1")
         .run();
     documented.succeeded();
