@@ -29,9 +29,9 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     println!("cargo::rustc-cfg=supported_host");
-    for source in [uml_test_agent::SOURCE_DIR, uml_test_agent::PROTOCOL_SOURCE_DIR] {
-        println!("cargo::rerun-if-changed={source}/src");
-        println!("cargo::rerun-if-changed={source}/Cargo.toml");
+    for source in [agent_source(), protocol_source()] {
+        println!("cargo::rerun-if-changed={}", source.join("src").display());
+        println!("cargo::rerun-if-changed={}", source.join("Cargo.toml").display());
     }
     let out = PathBuf::from(variable("OUT_DIR"));
     let agent = out.join("uml-test-agent");
@@ -61,6 +61,25 @@ fn unsupported() -> Option<&'static str> {
         return Some("uml-test runs only where it was built on Linux");
     }
     None
+}
+
+fn agent_source() -> PathBuf {
+    source(uml_test_agent::SOURCE_DIR, "guest-agent")
+}
+
+fn protocol_source() -> PathBuf {
+    source(uml_test_agent::PROTOCOL_SOURCE_DIR, "uml-test-protocol")
+}
+
+/// Where a package's source is. `compiled` is where it was when the package was compiled, which
+/// cargo does not do again for a project that was moved together with its target directory: then
+/// it is beside this package, as in the workspace.
+fn source(compiled: &str, in_workspace: &str) -> PathBuf {
+    let compiled = PathBuf::from(compiled);
+    if compiled.join("Cargo.toml").exists() {
+        return compiled;
+    }
+    Path::new(&variable("CARGO_MANIFEST_DIR")).join("..").join(in_workspace)
 }
 
 /// Compiles the agent to `agent`.
@@ -152,8 +171,8 @@ panic = "unwind"
 codegen-units = 1
 strip = true
 "#,
-        agent = uml_test_agent::SOURCE_DIR,
-        protocol = uml_test_agent::PROTOCOL_SOURCE_DIR,
+        agent = agent_source(),
+        protocol = protocol_source(),
     )
 }
 

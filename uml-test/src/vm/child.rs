@@ -3,7 +3,7 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Output};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use uml_test_protocol::frame::CHUNK;
 use uml_test_protocol::{Bytes, Exit, Request, Spawn, Stream};
