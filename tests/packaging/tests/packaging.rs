@@ -2,7 +2,7 @@
 //! crate outside the workspace that has them vendored, offline, with a `CARGO_HOME` that holds
 //! nothing. Packaging and vendoring ask crates.io.
 //!
-//! Takes some three minutes on two cores: everything is compiled from nothing, and then most of it
+//! Takes some four minutes on two cores: everything is compiled from nothing, and then most of it
 //! once more with the flags of a coverage run.
 
 use std::collections::BTreeSet;
