@@ -61,11 +61,14 @@
 //! # The host
 //!
 //! The kernel process runs under [Landlock] and a seccomp filter: it can write its run directory
-//! and the `rw_dir`s, and nothing else; it cannot use TCP, nor signal other processes. So whatever
-//! root in the guest does, the host's files are as before. *Reading* is not restricted: a test can
-//! read what the host's user can. On a host without Landlock guests run all the same, and a line
-//! says so; `UML_TEST_SANDBOX=require` makes it an error. With `UML_TEST_TRAPS=ptrace` guest user
+//! and the `rw_dir`s, and nothing else; it can connect to nothing and open no network socket, nor
+//! signal other processes. So whatever root in the guest does, the host's files are as before. *Reading* is
+//! not restricted: a test can read what the host's user can. On a host without Landlock guests run
+//! all the same, and a line says so; `UML_TEST_SANDBOX=require` makes it an error. With `UML_TEST_TRAPS=ptrace` guest user
 //! space is kept from the guest's kernel memory too, at half the speed.
+//!
+//! One thing is open before Landlock's ABI 9 (Linux 7.1), to code that has taken over the kernel
+//! process itself: sending a datagram to a socket that has a path.
 //!
 //! When the test runner ends, even by SIGKILL, its guests end and their run directories go.
 //!
