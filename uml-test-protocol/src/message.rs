@@ -173,8 +173,7 @@ pub enum Stream {
 }
 
 /// An operation that failed in the guest or in the supervisor.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{operation} {}: {}", String::from_utf8_lossy(path), std::io::Error::from_raw_os_error(*errno))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// What was tried, as a verb: `mount`, `execute`, `chdir to`.
     pub operation: String,
@@ -183,6 +182,18 @@ pub struct Failure {
     /// The error number; 0 where the operating system gave none.
     pub errno: i32,
 }
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.operation, String::from_utf8_lossy(&self.path))?;
+        match self.errno {
+            0 => Ok(()),
+            errno => write!(f, ": {}", std::io::Error::from_raw_os_error(errno)),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
 
 impl Failure {
     /// A failure of `operation` on `path`.

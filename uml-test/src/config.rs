@@ -199,6 +199,11 @@ pub(crate) fn variables() -> Variables {
         .collect()
 }
 
+/// All of the process's variables: what a guest's processes get.
+pub(crate) fn environment() -> BTreeMap<OsString, OsString> {
+    std::env::vars_os().collect()
+}
+
 /// A variable of the process that is no setting of uml-test, where one is needed.
 pub(crate) fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
@@ -217,6 +222,15 @@ pub(crate) fn resolve(
     apply_manifests(&mut config, manifest_dir)?;
     apply_overrides(&mut config, manifest_dir, overrides);
     apply_variables(&mut config, variables)?;
+    check_rw_dirs(&mut config)?;
+    Ok(config)
+}
+
+/// Makes the `rw_dir`s of a configuration absolute and canonical.
+///
+/// # Errors
+/// [`ConfigError::RwDir`] for one that is no directory.
+pub(crate) fn check_rw_dirs(config: &mut Config) -> Result<(), ConfigError> {
     for dir in &mut config.rw_dirs {
         let canonical = dir.canonicalize().and_then(|path| match path.is_dir() {
             true => Ok(path),
@@ -224,7 +238,7 @@ pub(crate) fn resolve(
         });
         *dir = canonical.map_err(|source| ConfigError::RwDir { path: dir.clone(), source })?;
     }
-    Ok(config)
+    Ok(())
 }
 
 /// Where the package's manifest is now: what cargo and nextest say, since a test binary may run

@@ -107,6 +107,11 @@ pub enum Infrastructure {
     KernelDied(KernelExit),
     /// The host had no room left for the guest's memory.
     HostOutOfSpace,
+    /// The test passed, but what it wrote to its `rw_dir`s may not all be on the host.
+    WritesLost {
+        /// What went wrong.
+        why: String,
+    },
 }
 
 /// How far a guest had come.
@@ -172,6 +177,8 @@ pub struct Facts {
     pub disk_full: bool,
     /// The kernel's panic message, for quoting.
     pub panic_message: Option<String>,
+    /// Why what the test wrote to its `rw_dir`s may not be on the host.
+    pub writes_lost: Option<String>,
 }
 
 impl Facts {
@@ -187,6 +194,7 @@ impl Facts {
             kernel: None,
             disk_full: false,
             panic_message: None,
+            writes_lost: None,
         }
     }
 }
@@ -214,6 +222,10 @@ pub fn judge(facts: &Facts, expected: ShouldPanic) -> Outcome {
             Outcome::Passed if panicked(facts) => {
                 Outcome::KernelPanicked { message: facts.panic_message.clone() }
             }
+            outcome @ (Outcome::Passed | Outcome::Skipped { .. }) => match &facts.writes_lost {
+                Some(why) => Outcome::Infrastructure(I::WritesLost { why: why.clone() }),
+                None => outcome,
+            },
             outcome => outcome,
         };
     }
@@ -408,6 +420,10 @@ impl fmt::Display for Infrastructure {
             Self::HostOutOfSpace => f.write_str(
                 "the filesystem of the run directory has no room left for the guest's memory; free \
                  some, or name a larger one with UML_TEST_RUN_DIR",
+            ),
+            Self::WritesLost { why } => write!(
+                f,
+                "the test passed, but what it wrote to its rw_dir may not all be on the host: {why}"
             ),
         }
     }

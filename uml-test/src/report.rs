@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
+use std::io::{Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::time::SystemTime;
@@ -35,7 +35,7 @@ pub(crate) struct Evidence {
     /// The console's end, as text.
     pub(crate) console: String,
     /// The console's whole log, as far as it was kept.
-    pub(crate) console_log: Option<Vec<u8>>,
+    pub(crate) console_log: Option<fs::File>,
     /// Where a test that hung was in the guest's kernel.
     pub(crate) kernel_stacks: Option<String>,
     pub(crate) notes: Vec<String>,
@@ -148,14 +148,10 @@ fn print_text(stream: Stream, text: &str) {
 
 /// How many bytes at the end are the beginning of a character whose rest may come.
 fn unfinished(bytes: &[u8]) -> usize {
-    match std::str::from_utf8(bytes) {
-        Ok(_) => 0,
-        Err(error) if error.error_len().is_none() => bytes.len() - error.valid_up_to(),
-        // An invalid byte earlier on: look behind it.
-        Err(error) => {
-            let next = error.valid_up_to() + error.error_len().unwrap_or(1);
-            unfinished(&bytes[next..])
-        }
+    let last = bytes.utf8_chunks().last().map_or(&[][..], |chunk| chunk.invalid());
+    match std::str::from_utf8(last) {
+        Err(error) if error.error_len().is_none() => last.len(),
+        Ok(_) | Err(_) => 0,
     }
 }
 
@@ -229,8 +225,14 @@ fn write_run(dir: &Path, outcome: &Outcome, evidence: &Evidence) -> std::io::Res
         }
     }
     fs::write(dir.join("harness"), &evidence.harness)?;
-    let console = evidence.console_log.as_deref().unwrap_or(evidence.console.as_bytes());
-    fs::write(dir.join("console.log"), console)?;
+    match &evidence.console_log {
+        Some(log) => {
+            let mut log = log;
+            log.rewind()?;
+            std::io::copy(&mut log, &mut fs::File::create(dir.join("console.log"))?)?;
+        }
+        None => fs::write(dir.join("console.log"), &evidence.console)?,
+    }
     fs::write(dir.join("outcome.txt"), text(&outcome.to_string(), evidence, false))
 }
 
@@ -296,6 +298,7 @@ mod tests {
         assert_eq!(unfinished(b"a\xc3"), 1);
         assert_eq!(unfinished(b"\xff\xe2\x82"), 2);
         assert_eq!(unfinished(b"\xff"), 0, "no beginning of anything");
+        assert_eq!(unfinished(&[0xff; 1 << 20]), 0);
         let evidence = Evidence {
             output: vec![
                 (Stream::Stdout, b"\xe2\x82".to_vec()),

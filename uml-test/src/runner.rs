@@ -29,8 +29,8 @@ pub(crate) struct Run {
 /// Takes the body's output as it comes.
 pub(crate) type Output<'o> = &'o mut dyn FnMut(Stream, &[u8]);
 
-/// How long a kernel process may take to end once its channel has closed.
-const KERNEL_END: Duration = Duration::from_secs(1);
+/// How long after its time limit a test's output is still looked through for its end.
+const LATE: Duration = Duration::from_millis(500);
 
 /// Runs a case in a guest of its own. All that was started for it has ended on return.
 pub(crate) fn run(case: &TestCase, output: Output<'_>) -> Run {
@@ -117,7 +117,15 @@ impl Running<'_> {
     fn follow(&mut self, events: &Receiver<ProcessEvent>, vm: &Vm) -> Result<(), Interrupted> {
         let deadline = Instant::now() + self.config.timeout;
         loop {
-            match vm::next_event(events, vm, deadline)? {
+            let event = match vm::next_event(events, vm, deadline) {
+                // What has come in time and was not looked at yet, the end above all.
+                Err(Interrupted::Deadline) => match events.try_recv() {
+                    Ok(event) if deadline.elapsed() < LATE => event,
+                    Ok(_) | Err(_) => return Err(Interrupted::Deadline),
+                },
+                other => other?,
+            };
+            match event {
                 ProcessEvent::Started { pid } => self.pid = Some(pid),
                 ProcessEvent::StdinReady { .. } => {}
                 ProcessEvent::Failed(failure) => return Err(Interrupted::Refused(failure)),
@@ -141,15 +149,22 @@ impl Running<'_> {
     /// The verdict's facts are in; what happens while the guest powers off may add to them.
     fn stop(&mut self, vm: &Vm) {
         self.facts.phase = Phase::Stopping;
-        match vm.stop() {
-            Ok(_) => {}
-            Err(Interrupted::Channel(_)) => self.note_kernel_end(vm),
-            Err(Interrupted::Refused(failure)) => {
-                self.evidence.notes.push(format!("while shutting down: {failure}"));
+        if let Err(interrupted) = vm.write_back() {
+            let why = match &interrupted {
+                Interrupted::Refused(failure) => failure.to_string(),
+                Interrupted::Deadline => "the guest did not answer in time".to_owned(),
+                Interrupted::Channel(_) => "the guest ended first".to_owned(),
+            };
+            if self.config.rw_dirs.is_empty() {
+                self.evidence.notes.push(format!("while shutting down: {why}"));
+            } else {
+                self.facts.writes_lost = Some(why);
             }
-            Err(Interrupted::Deadline) => self.evidence.notes.push(
-                "the guest did not answer the request to shut down, and was killed".to_owned(),
-            ),
+            if let Interrupted::Channel(_) = interrupted {
+                self.note_kernel_end(vm);
+            }
+        } else if vm.wait_powered_off().is_err() {
+            self.note_kernel_end(vm);
         }
     }
 
@@ -172,7 +187,7 @@ impl Running<'_> {
     }
 
     fn note_kernel_end(&mut self, vm: &Vm) {
-        if let Some(ended) = vm.wait_ended(KERNEL_END) {
+        if let Some(ended) = vm.wait_ended(vm::KERNEL_END) {
             self.facts.kernel = Some(ended.exit);
             self.facts.disk_full = ended.disk_full;
         }
@@ -183,7 +198,7 @@ impl Running<'_> {
         if self.evidence.kernel_stacks.is_none() {
             self.evidence.console = vm.console();
         }
-        self.evidence.console_log = std::fs::read(console::log_path(vm.run_dir())).ok();
+        self.evidence.console_log = vm.console_log();
         self.facts.panic_message = console::panic_message(&self.evidence.console);
     }
 }

@@ -51,6 +51,9 @@ pub(crate) fn run() -> ! {
     if let Some(message) = complaint {
         // The channel may be what failed: then the console, below, is all there is.
         let _ = channel.send(&Event::AgentFailed { message: message.clone() });
+        channel.drain();
+        // So that nobody takes this for a power-off by the test, even if the channel failed.
+        let _ = std::fs::write("/proc/exitcode", "1");
         die(&message);
     }
     channel.drain();
@@ -77,6 +80,8 @@ struct Agent<'c> {
     child_signals: SignalFd,
     processes: HashMap<u32, Process>,
     env: Vec<Bytes>,
+    /// Why the guest is not fit for any process.
+    unfit: Option<Failure>,
     rw_dirs: Vec<std::fs::File>,
     stopping: bool,
 }
@@ -98,6 +103,7 @@ impl<'c> Agent<'c> {
             child_signals,
             processes: HashMap::new(),
             env: Vec::new(),
+            unfit: None,
             rw_dirs: Vec::new(),
             stopping: false,
         })
@@ -161,10 +167,16 @@ impl<'c> Agent<'c> {
                     self.env = wanted.env;
                     self.channel.send(&Event::Ready)
                 }
-                Err(failure) => self.channel.send(&Event::Refused(failure)),
+                Err(failure) => {
+                    self.unfit = Some(failure.clone());
+                    self.channel.send(&Event::Refused(failure))
+                }
             },
             Request::Spawn(wanted) => {
                 let id = wanted.id;
+                if let Some(failure) = self.unfit.clone() {
+                    return self.channel.send(&Event::SpawnFailed { id, failure });
+                }
                 if self.processes.contains_key(&id) {
                     let failure = Failure::new("start process", id.to_string(), libc::EEXIST);
                     return self.channel.send(&Event::SpawnFailed { id, failure });

@@ -60,10 +60,10 @@ pub(super) fn set_up(wanted: &Setup) -> Result<(), Failure> {
     for (kind, place, flags, options) in OPTIONAL {
         mount_if_known(kind, &in_root(place), *flags, *options)?;
     }
-    for path in outermost(&keep) {
-        if FRESH.iter().any(|(place, ..)| is_below(path, place)) {
-            bind_back(path)?;
-        }
+    // First the places, then the outermost: `/` may be among the kept paths.
+    let hidden = |path: &&Path| FRESH.iter().any(|(place, ..)| is_below(path, place));
+    for path in outermost(&keep.iter().copied().filter(hidden).collect::<Vec<_>>()) {
+        bind_back(path)?;
     }
     for path in &wanted.rw_dirs {
         let path = as_path(path);

@@ -205,7 +205,14 @@ impl Process {
     pub(super) fn finish(mut self, exit: Exit, channel: &mut Channel) -> Result<(), Failure> {
         let id = self.id;
         for (stream, pipe) in &mut self.outputs {
-            while let Transfer::Moved = forward(id, *stream, pipe, &mut self.buffer, channel)? {}
+            // What is in it now: a child that goes on writing must not hold up the verdict.
+            let mut left = buffered(pipe);
+            while left > 0 {
+                match forward(id, *stream, pipe, &mut self.buffer, channel)? {
+                    Transfer::Moved(length) => left = left.saturating_sub(length),
+                    Transfer::Empty | Transfer::Ended => break,
+                }
+            }
         }
         // Before the pid is given free: it is what the kernel's log names the victim by.
         let oom = match exit {
@@ -219,7 +226,7 @@ impl Process {
 }
 
 enum Transfer {
-    Moved,
+    Moved(usize),
     Empty,
     Ended,
 }
@@ -238,7 +245,7 @@ fn forward(
             Ok(length) => {
                 let data = Bytes::from(&buffer[..length]);
                 channel.send(&Event::Output { id, stream, data })?;
-                return Ok(Transfer::Moved);
+                return Ok(Transfer::Moved(length));
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Transfer::Empty),
@@ -248,6 +255,17 @@ fn forward(
             }
         }
     }
+}
+
+/// How many bytes lie in a pipe.
+fn buffered(pipe: &File) -> usize {
+    nix::ioctl_read_bad!(bytes_to_read, libc::FIONREAD as libc::Ioctl, libc::c_int);
+    let mut bytes = 0;
+    #[expect(unsafe_code, reason = "ioctls have no safe wrapper")]
+    // SAFETY: the call writes one integer.
+    let asked = unsafe { bytes_to_read(pipe.as_raw_fd(), &mut bytes) };
+    // A pipe always knows; as much as it can hold is the answer that loses nothing.
+    asked.map_or(PIPE_SIZE as usize, |_| bytes.max(0) as usize)
 }
 
 /// The environment `base` with these changes.

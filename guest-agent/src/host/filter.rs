@@ -165,6 +165,11 @@ pub(super) fn filter(abi: i32) -> Result<BpfProgram, BackendError> {
         DENIED.iter().flat_map(|calls| calls.iter()).map(|call| (*call, Vec::new())).collect();
     if abi < TRUNCATE_SINCE {
         denied.insert(libc::SYS_truncate, Vec::new());
+        // Also opening for reading truncates, if it is asked to.
+        let mask = (libc::O_TRUNC | libc::O_ACCMODE) as u64;
+        let reading = libc::O_TRUNC as u64;
+        denied.insert(libc::SYS_open, vec![rule(&[(1, Is::MaskedEq(mask), reading)])?]);
+        denied.insert(libc::SYS_openat, vec![rule(&[(2, Is::MaskedEq(mask), reading)])?]);
     }
     if !memory_can_be_executed() {
         denied.insert(libc::SYS_fchmod, vec![rule(&[(1, Is::Ne, STUB_MODE)])?]);

@@ -238,3 +238,16 @@ fn a_missing_filesystem_comes_with_its_remedy() {
     assert!(text.contains("mount overlay on /stage/root: No such device"), "{text}");
     assert!(text.ends_with("`cargo uml setup` provides one that has it"), "{text}");
 }
+
+#[test]
+fn a_pass_whose_files_are_lost_is_none() {
+    let why = "write back an rw_dir: No space left on device (os error 28)";
+    let lost = |facts: Facts| Facts { writes_lost: Some(why.into()), ..facts };
+    let passed = judge(&lost(process(Completion::Returned, Exit::Code(0))), ShouldPanic::No);
+    assert_eq!(passed, Outcome::Infrastructure(Infrastructure::WritesLost { why: why.into() }));
+    let failed = lost(process(Completion::Panicked("boom".into()), Exit::Code(101)));
+    assert_eq!(
+        judge(&failed, ShouldPanic::No),
+        Outcome::Failed(TestFailure::Panicked("boom".into()))
+    );
+}

@@ -28,6 +28,8 @@ struct Shared {
     tail: VecDeque<u8>,
     /// What was read so far that has no file yet, or the file.
     log: Log,
+    /// The file once more, also after the end of writing to it.
+    file: Option<File>,
     written: usize,
 }
 
@@ -75,10 +77,18 @@ impl Console {
             Log::Waiting(bytes) => bytes,
             Log::File(_) | Log::Closed => Vec::new(),
         };
-        if let Ok(file) = File::create(path) {
+        // A new file, or none: guest root can reach the run directory, and a link that it put here
+        // must not be followed.
+        if let Ok(file) = File::options().read(true).write(true).create_new(true).open(path) {
+            shared.file = file.try_clone().ok();
             shared.log = Log::File(file);
             shared.write(&waiting);
         }
+    }
+
+    /// The file, open at whatever place; it outlives its name.
+    pub(crate) fn log(&self) -> Option<File> {
+        lock(&self.shared).file.as_ref()?.try_clone().ok()
     }
 
     /// Waits until the guest's end is closed, `limit` at most.

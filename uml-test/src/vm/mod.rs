@@ -37,6 +37,13 @@ use session::{Interrupted, Opening, Session};
 /// How long a guest may take to power off once it has been asked to and has nothing left to do.
 const POWER_OFF: Duration = Duration::from_secs(2);
 
+/// How long a kernel process may take to end once its channel has closed. It has ended then; a
+/// loaded host may be slow to say so.
+pub(crate) const KERNEL_END: Duration = Duration::from_secs(5);
+
+/// How long a guest may take to write back what belongs to the host.
+const WRITE_BACK: Duration = Duration::from_secs(60);
+
 /// A running guest: a Linux kernel of its own, set up and waiting for commands.
 ///
 /// ```
@@ -63,6 +70,7 @@ pub struct Vm {
     release: String,
     started: Instant,
     deadline: Option<(Instant, Duration)>,
+    has_rw_dirs: bool,
 }
 
 impl Vm {
@@ -105,13 +113,15 @@ impl Vm {
             run_dir,
             release: String::new(),
             started,
-            deadline: lifetime.map(|limit| (started + limit, limit)),
+            // A limit beyond the clock's range is none.
+            deadline: lifetime.and_then(|limit| Some((started.checked_add(limit)?, limit))),
+            has_rw_dirs: !config.rw_dirs.is_empty(),
         })
     }
 
     /// Waits until the guest is set up, `limit` from its start at most.
     pub(crate) fn wait_ready(&mut self, limit: Duration) -> Result<(), (Interrupted, Phase)> {
-        let deadline = self.started + limit;
+        let deadline = self.started.checked_add(limit).unwrap_or_else(never);
         self.release = self.session.hello(deadline).map_err(|error| (error, Phase::Booting))?;
         self.lock_kernel().hold_memory();
         self.session.ready(deadline).map_err(|error| (error, Phase::SettingUp))
@@ -157,24 +167,23 @@ impl Vm {
     /// [`Error::Refused`] where writing back failed, [`Error::TimedOut`], and [`Error::Gone`] where
     /// the guest ended in another way than by powering off. The guest is gone in any case.
     pub fn shutdown(self) -> Result<(), Error> {
-        match self.stop() {
-            Ok(_) => Ok(()),
-            Err(interrupted) => Err(self.explain(interrupted, Phase::Stopping)),
-        }
+        let stopped = self.write_back().and_then(|()| self.wait_powered_off());
+        stopped.map_err(|interrupted| self.explain(interrupted, Phase::Stopping))
     }
 
-    /// As [`Vm::shutdown`], for a caller who wants to look at what is left.
-    pub(crate) fn stop(&self) -> Result<Option<Ended>, Interrupted> {
-        let deadline = Instant::now() + POWER_OFF;
-        self.session.shut_down(self.deadline_before(deadline))?;
-        let ended = self.lock_kernel().wait(deadline);
-        match ended {
-            Some(ended) if ended.exit.exit == Some(uml_test_protocol::Exit::Code(0)) => {
-                Ok(Some(ended))
-            }
+    /// Has the guest write back its `rw_dir`s; it powers off afterwards.
+    pub(crate) fn write_back(&self) -> Result<(), Interrupted> {
+        let limit = if self.has_rw_dirs { WRITE_BACK } else { POWER_OFF };
+        self.session.shut_down(Instant::now() + limit)
+    }
+
+    /// Waits for the end of a guest that powers off. One that is only slow to go is no error:
+    /// everything is written back.
+    pub(crate) fn wait_powered_off(&self) -> Result<(), Interrupted> {
+        let ended = self.lock_kernel().wait(Instant::now() + POWER_OFF);
+        match ended.map(|ended| ended.exit.exit) {
+            Some(Some(uml_test_protocol::Exit::Code(0))) | None => Ok(()),
             Some(_) => Err(Interrupted::Channel(ChannelEnd::Closed)),
-            // It has written everything back, and is only slow to go.
-            None => Ok(None),
         }
     }
 
@@ -197,6 +206,11 @@ impl Vm {
         stacks
     }
 
+    /// The console's log, as a file that outlives the guest.
+    pub(crate) fn console_log(&self) -> Option<std::fs::File> {
+        self.console.log()
+    }
+
     pub(crate) fn session(&self) -> &Session {
         &self.session
     }
@@ -212,13 +226,7 @@ impl Vm {
 
     /// The guest's time limit, or the end of time.
     pub(crate) fn deadline(&self) -> Instant {
-        // As far away as no caller's patience goes, near enough for clock arithmetic.
-        const NEVER: Duration = Duration::from_secs(10 * 365 * 86_400);
-        self.deadline.map_or_else(|| Instant::now() + NEVER, |(deadline, _)| deadline)
-    }
-
-    fn deadline_before(&self, other: Instant) -> Instant {
-        self.deadline().max(Instant::now() + Duration::from_millis(100)).min(other)
+        self.deadline.map_or_else(never, |(deadline, _)| deadline)
     }
 
     /// Turns an interruption into an error with everything that is known.
@@ -227,10 +235,14 @@ impl Vm {
             Interrupted::Refused(failure) => Error::Refused(failure),
             Interrupted::Deadline => Error::TimedOut {
                 phase,
-                limit: self.deadline.map_or(POWER_OFF, |(_, limit)| limit),
+                limit: match (phase, self.deadline) {
+                    (Phase::Booting | Phase::SettingUp | Phase::Running, Some((_, limit))) => limit,
+                    _ if self.has_rw_dirs => WRITE_BACK,
+                    _ => POWER_OFF,
+                },
             },
             Interrupted::Channel(channel) => {
-                let ended = self.wait_ended(Duration::from_millis(500));
+                let ended = self.wait_ended(KERNEL_END);
                 Error::Gone {
                     phase,
                     end: GuestEnd {
@@ -264,8 +276,10 @@ pub(crate) fn boot(
     manifest_dir: &Path,
     lifetime: Option<Duration>,
 ) -> Result<Vm, Error> {
-    let opening = opening(config, manifest_dir)?;
-    let mut vm = Vm::start(config, opening, lifetime)?;
+    let mut config = config.clone();
+    config::check_rw_dirs(&mut config)?;
+    let opening = opening(&config, manifest_dir)?;
+    let mut vm = Vm::start(&config, opening, lifetime)?;
     match vm.wait_ready(config.boot_timeout) {
         Ok(()) => Ok(vm),
         Err((Interrupted::Deadline, phase)) => {
@@ -293,7 +307,7 @@ pub(crate) fn opening(config: &Config, manifest_dir: &Path) -> Result<Opening, E
 /// The environment of a guest's processes: this process's, with the configured variables, and with
 /// the directories of root's programs on `PATH`, which an ordinary user's often lacks.
 fn environment(config: &Config) -> BTreeMap<OsString, OsString> {
-    let mut env: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+    let mut env = config::environment();
     if let Some(path) = env.get_mut(OsStr::new("PATH")) {
         *path = with_root_programs(path);
     }
@@ -311,6 +325,11 @@ fn with_root_programs(path: &OsStr) -> OsString {
     }
     // Joining fails on a colon in a directory's name, which splitting cannot have left.
     std::env::join_paths(dirs).unwrap_or_else(|_| path.to_owned())
+}
+
+/// As far away as nobody's patience goes, near enough for clock arithmetic.
+fn never() -> Instant {
+    Instant::now() + Duration::from_secs(10 * 365 * 86_400)
 }
 
 /// nextest numbers the places in which tests run at once; else the supervisors settle it.

@@ -171,8 +171,14 @@ impl Session {
 
     /// Has what belongs to the host written back; the guest powers off afterwards.
     pub(crate) fn shut_down(&self, deadline: Instant) -> Result<(), Interrupted> {
+        self.shared.lock().refused.clear(); // of earlier requests
         self.request(&Request::Shutdown)?;
-        self.wait_or_refusal(deadline, |state| state.stopping.then_some(()))
+        // A directory that could not be written back does not keep the agent from the others.
+        self.wait(deadline, |state| state.stopping.then_some(()))?;
+        match self.shared.lock().refused.first() {
+            Some(failure) => Err(Interrupted::Refused(failure.clone())),
+            None => Ok(()),
+        }
     }
 
     /// Sends a request that has no answer of its own.
@@ -286,10 +292,7 @@ impl Shared {
         let mut buffer = vec![0; CHUNK + 4096];
         loop {
             match reader.read(&mut buffer) {
-                Ok(0) if decoder.is_partial() => {
-                    // The guest died in the middle of a message: that is an end, not junk.
-                    return ChannelEnd::Closed;
-                }
+                // Also in the middle of a message: the guest died, and that is no junk.
                 Ok(0) => return ChannelEnd::Closed,
                 Ok(length) => decoder.push(&buffer[..length]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,

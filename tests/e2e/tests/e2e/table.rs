@@ -146,6 +146,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row::passes("processes::unmounts_everything"),
     Row::passes("processes::fills_the_overlay"),
     Row::passes("processes::leaves_daemons_behind"),
+    Row::passes("processes::leaves_a_chatterbox_behind"),
     Row::passes("processes::reads_stdin"),
     Row::times_out("hangs::loops"),
     Row::times_out("hangs::sleeps"),
