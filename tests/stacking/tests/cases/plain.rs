@@ -48,10 +48,21 @@ fn paths_mean_the_same_as_outside() {
     mem = "256M",
     cmdline = "quiet loglevel=7",
     env(NAME = "value", OTHER = "x"),
-    rw_dir = "path",
-    rw_dir = "other"
+    rw_dir = "tests/cases",
+    rw_dir = "tests/refused"
 )]
-fn with_arguments() {}
+fn with_arguments() {
+    let read = |path| std::fs::read_to_string(path).unwrap();
+    assert_eq!(std::env::var("NAME").as_deref(), Ok("value"));
+    assert_eq!(std::env::var("OTHER").as_deref(), Ok("x"));
+    let total = read("/proc/meminfo").split_whitespace().nth(1).unwrap().parse::<u32>().unwrap();
+    assert!((200 << 10..256 << 10).contains(&total), "{total} KiB");
+    assert!(read("/proc/cmdline").contains(" quiet loglevel=7"), "{}", read("/proc/cmdline"));
+    for directory in ["tests/cases", "tests/refused"] {
+        let mounted = format!("{}/{directory} hostfs rw", env!("CARGO_MANIFEST_DIR"));
+        assert!(read("/proc/mounts").contains(&mounted), "{}", read("/proc/mounts"));
+    }
+}
 
 #[uml_test]
 #[ignore]
