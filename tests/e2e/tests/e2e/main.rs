@@ -41,6 +41,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let repeat = std::env::var(REPEAT).map_or(1, |times| times.parse().expect("a whole number"));
     left::adopt_orphans();
+    hear_interrupts();
     // Not for a list, which is asked for often and must be quick.
     let fixtures = if arguments.list {
         None
@@ -54,6 +55,15 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     conclusion.exit_code()
+}
+
+/// A shell's background job ignores Ctrl-C, and passes that on; the runners that are interrupted
+/// here must not.
+#[expect(unsafe_code, reason = "signal handlers can be unsafe, this one is the default")]
+fn hear_interrupts() {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    // SAFETY: the default action runs no code of ours.
+    unsafe { signal(Signal::SIGINT, SigHandler::SigDfl) }.expect("SIGINT can be set");
 }
 
 fn trials(fixtures: &Built, repeat: usize) -> Vec<Trial> {
