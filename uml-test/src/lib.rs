@@ -1,6 +1,6 @@
 //! Tests as root, each in a Linux kernel of its own: without root on the host, without KVM,
 //! without a container. The kernel is [User Mode Linux][uml], an ordinary process that boots in
-//! about 15 ms.
+//! less than 20 ms.
 //!
 //! ```
 //! use uml_test::uml_test;
