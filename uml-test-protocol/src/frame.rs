@@ -114,11 +114,6 @@ impl Decoder {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// Whether the bytes so far end within a frame.
-    pub fn is_partial(&self) -> bool {
-        self.used < self.buffer.len()
-    }
-
     /// The next whole message, or `None` where more bytes are needed.
     ///
     /// # Errors

@@ -218,6 +218,8 @@ pub struct OomKill {
     pub pid: i32,
     /// Its command name, as the kernel logged it.
     pub name: String,
+    /// Whether it was a control group that had no memory left, and not the guest.
+    pub cgroup: bool,
 }
 
 /// What a process used, from `wait4(2)`.

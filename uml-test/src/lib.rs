@@ -67,8 +67,9 @@
 //! all the same, and a line says so; `UML_TEST_SANDBOX=require` makes it an error. With `UML_TEST_TRAPS=ptrace` guest user
 //! space is kept from the guest's kernel memory too, at half the speed.
 //!
-//! One thing is open before Landlock's ABI 9 (Linux 7.1), to code that has taken over the kernel
-//! process itself: sending a datagram to a socket that has a path.
+//! Two things are open on older hosts, to code that has taken over the kernel process itself:
+//! before Landlock's ABI 6 (Linux 6.12) signalling other processes of the same user, before ABI 9
+//! (Linux 7.1) sending a datagram to a socket that has a path.
 //!
 //! When the test runner ends, even by SIGKILL, its guests end and their run directories go.
 //!

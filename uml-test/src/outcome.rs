@@ -337,9 +337,14 @@ impl fmt::Display for Outcome {
             ),
             Self::OutOfMemory(kill) => write!(
                 f,
-                "out of memory: the guest's kernel killed the test's process {} (`{}`); give it \
-                 more with `mem = \"…\"`",
-                kill.pid, kill.name
+                "out of memory: the guest's kernel killed the test's process {} (`{}`){}",
+                kill.pid,
+                kill.name,
+                if kill.cgroup {
+                    ", which had reached the limit of its control group"
+                } else {
+                    "; give it more with `mem = \"…\"`"
+                }
             ),
             Self::Infrastructure(failure) => write!(f, "infrastructure failure: {failure}"),
         }
@@ -379,7 +384,8 @@ impl fmt::Display for Infrastructure {
                 f.write_str(
                     "; what it said is below. A kernel that is not User Mode Linux, lacks hostfs, or \
                      was built for a newer C library ends so: `cargo uml setup` (from the cargo-uml \
-                     package) provides one",
+                     package) provides one. So does one whose memory file, in the run directory, \
+                     finds no room",
                 )
             }
             Self::BootTimedOut { phase, limit } => write!(

@@ -43,7 +43,9 @@ fn parse(record: &str, pid: i32) -> Option<OomKill> {
     let (number, rest) = victim.split_once(" (")?;
     // The name itself may hold parentheses; what follows it does not.
     let name = rest.split_once(") total-vm").map_or(rest, |(name, _)| name);
-    (number.parse() == Ok(pid)).then(|| OomKill { pid, name: name.to_owned() })
+    // mm/oom_kill.c: "Memory cgroup out of memory: Killed process …", else "Out of memory: …".
+    let cgroup = message.contains("Memory cgroup out of memory");
+    (number.parse() == Ok(pid)).then(|| OomKill { pid, name: name.to_owned(), cgroup })
 }
 
 #[cfg(test)]
@@ -55,7 +57,14 @@ mod tests {
         let record = "3,412,1234567,-;Out of memory: Killed process 57 (my (odd) test) total-vm:9kB, anon-rss:1kB\n";
         let kill = parse(record, 57).unwrap();
         assert_eq!((kill.pid, kill.name.as_str()), (57, "my (odd) test"));
+        assert!(!kill.cgroup);
         assert_eq!(parse(record, 5), None);
+    }
+
+    #[test]
+    fn a_control_groups_limit_is_told_from_the_guests_own() {
+        let record = "3,9,1,-;Memory cgroup out of memory: Killed process 57 (x) total-vm:1kB\n";
+        assert!(parse(record, 57).unwrap().cgroup);
     }
 
     #[test]

@@ -106,7 +106,7 @@ fn supervise(socket: &Socket) -> Result<(), Failure> {
     }
     let Some(exit) = ended else { return Ok(()) };
     let disk_full = run_dir.is_full();
-    kernel.ended();
+    drop(kernel); // with whatever it left behind
     socket.send(&SupervisorEvent::Ended { exit, disk_full })?;
     // The host may want to look into the run directory; it closes the socket when it has.
     while !wait_for(socket, host.as_ref(), None)?.host_gone {}

@@ -219,7 +219,7 @@ fn a_full_disk_explains_a_dead_kernel_but_no_power_off() {
 fn the_out_of_memory_killers_victim_is_named() {
     let mut facts = process(Completion::Entered, Exit::Signal(9));
     if let Some(process) = &mut facts.process {
-        process.oom = Some(OomKill { pid: 42, name: "hungry".into() });
+        process.oom = Some(OomKill { pid: 42, name: "hungry".into(), cgroup: false });
     }
     let text = judge(&facts, ShouldPanic::Any).to_string();
     assert!(
