@@ -115,54 +115,6 @@ fn children() -> Vec<Pid> {
     list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Only a process of its own may adopt and collect everything below it.
-    #[test]
-    fn what_left_the_process_group_is_killed_too() {
-        let supervisor = || {
-            nix::sys::prctl::set_child_subreaper(true).unwrap();
-            let (mut told, tell) = std::io::pipe().unwrap();
-            // SAFETY: the children only make system calls.
-            let kernel = match unsafe { nix::unistd::fork() }.unwrap() {
-                ForkResult::Parent { child } => child,
-                ForkResult::Child => {
-                    nix::unistd::setsid().unwrap();
-                    // SAFETY: as above.
-                    if let ForkResult::Child = unsafe { nix::unistd::fork() }.unwrap() {
-                        nix::unistd::setsid().unwrap();
-                        let pid = Pid::this().as_raw().to_le_bytes();
-                        std::io::Write::write_all(&mut &tell, &pid).unwrap();
-                    }
-                    loop {
-                        nix::unistd::pause();
-                    }
-                }
-            };
-            let mut pid = [0; 4];
-            std::io::Read::read_exact(&mut told, &mut pid).unwrap();
-            let escaped = Pid::from_raw(i32::from_le_bytes(pid));
-            assert!(nix::sys::signal::kill(escaped, None).is_ok());
-            drop(Kernel { pid: Some(kernel), protection: Protection::default() });
-            nix::sys::signal::kill(escaped, None) == Err(Errno::ESRCH)
-        };
-        // SAFETY: the child leaves without returning into the test harness.
-        match unsafe { nix::unistd::fork() }.unwrap() {
-            ForkResult::Parent { child } => {
-                let (exit, _) = crate::wait::collect(child).unwrap();
-                assert_eq!(exit, uml_test_protocol::Exit::Code(0));
-            }
-            ForkResult::Child => {
-                let good = std::panic::catch_unwind(supervisor).unwrap_or(false);
-                // SAFETY: ends this copy of the test process at once.
-                unsafe { libc::_exit(i32::from(!good)) }
-            }
-        }
-    }
-}
-
 /// What the child needs, allocated before the fork.
 struct Launch {
     kernel: CString,
@@ -260,4 +212,52 @@ impl Launch {
 fn c_string(bytes: &[u8]) -> Result<CString, Failure> {
     CString::new(bytes)
         .map_err(|_| Failure::new("pass (it holds a NUL byte)", bytes, Errno::EINVAL as i32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Only a process of its own may adopt and collect everything below it.
+    #[test]
+    fn what_left_the_process_group_is_killed_too() {
+        let supervisor = || {
+            nix::sys::prctl::set_child_subreaper(true).unwrap();
+            let (mut told, tell) = std::io::pipe().unwrap();
+            // SAFETY: the children only make system calls.
+            let kernel = match unsafe { nix::unistd::fork() }.unwrap() {
+                ForkResult::Parent { child } => child,
+                ForkResult::Child => {
+                    nix::unistd::setsid().unwrap();
+                    // SAFETY: as above.
+                    if let ForkResult::Child = unsafe { nix::unistd::fork() }.unwrap() {
+                        nix::unistd::setsid().unwrap();
+                        let pid = Pid::this().as_raw().to_le_bytes();
+                        std::io::Write::write_all(&mut &tell, &pid).unwrap();
+                    }
+                    loop {
+                        nix::unistd::pause();
+                    }
+                }
+            };
+            let mut pid = [0; 4];
+            std::io::Read::read_exact(&mut told, &mut pid).unwrap();
+            let escaped = Pid::from_raw(i32::from_le_bytes(pid));
+            assert!(nix::sys::signal::kill(escaped, None).is_ok());
+            drop(Kernel { pid: Some(kernel), protection: Protection::default() });
+            nix::sys::signal::kill(escaped, None) == Err(Errno::ESRCH)
+        };
+        // SAFETY: the child leaves without returning into the test harness.
+        match unsafe { nix::unistd::fork() }.unwrap() {
+            ForkResult::Parent { child } => {
+                let (exit, _) = crate::wait::collect(child).unwrap();
+                assert_eq!(exit, uml_test_protocol::Exit::Code(0));
+            }
+            ForkResult::Child => {
+                let good = std::panic::catch_unwind(supervisor).unwrap_or(false);
+                // SAFETY: ends this copy of the test process at once.
+                unsafe { libc::_exit(i32::from(!good)) }
+            }
+        }
+    }
 }

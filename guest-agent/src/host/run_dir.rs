@@ -102,7 +102,7 @@ mod tests {
         fs::set_permissions(outside.path(), fs::Permissions::from_mode(0o500)).unwrap();
         std::os::unix::fs::symlink(outside.path(), path.join("a/link")).unwrap();
         for dir in ["a/b", "a"] {
-            fs::set_permissions(path.join(dir), fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(path.join(dir), fs::Permissions::from_mode(0o000)).unwrap();
         }
         // Root needs no permission, and removes it all at once: the helper is called by itself.
         open_up(&path);
