@@ -89,8 +89,11 @@ impl Fixtures {
         let number = nextest.reports.fetch_add(1, Ordering::Relaxed);
         let report = nextest.dir.path().join(format!("{number}.xml"));
         let config = nextest.dir.path().join(format!("{number}.toml"));
-        let settings =
-            format!("[profile.default.junit]\npath = {report:?}\nstore-success-output = true\n");
+        // On a loaded machine nextest would say among a test's output that it is slow.
+        let settings = format!(
+            "[profile.default]\nslow-timeout = \"1h\"\n\
+             [profile.default.junit]\npath = {report:?}\nstore-success-output = true\n"
+        );
         std::fs::write(&config, settings).unwrap();
         let mut command = self.command(Path::new(env!("CARGO")), base);
         command

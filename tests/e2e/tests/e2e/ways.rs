@@ -101,7 +101,6 @@ impl Way {
                 command.args(["--run-ignored", if wanted.ignored { "only" } else { "default" }]);
                 // The events would be among the output.
                 match wanted.uncaptured {
-                    // On a loaded machine nextest would say among it that a test is slow.
                     true => command.args(["--no-capture", "--status-level", "none"]),
                     false => command.args(["--message-format", "libtest-json"]),
                 };
