@@ -47,7 +47,12 @@ pub(crate) fn a_hundred_megabytes(fixtures: &Fixtures, way: Way) -> Result<(), P
 }
 
 pub(crate) fn a_million_tiny_writes(fixtures: &Fixtures, way: Way) -> Result<(), Problem> {
-    let found = uncaptured(fixtures, way, "a_million_tiny_writes")?;
+    let mut found = uncaptured(fixtures, way, "a_million_tiny_writes")?;
+    // What libtest says among the output on a loaded machine.
+    let slow = b"test cases::output::a_million_tiny_writes has been running for over 60 seconds\n";
+    if let Some(at) = found.windows(slow.len()).position(|window| window == slow) {
+        found.drain(at..at + slow.len());
+    }
     assert_eq!(found.len(), 1_000_000);
     let wrong = found.iter().enumerate().find(|(at, byte)| usize::from(**byte) != at % 251);
     assert_eq!(wrong, None);
