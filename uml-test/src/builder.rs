@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::case::Overrides;
-use crate::config::{self, Config, Sandbox, Traps};
+use crate::config::{self, Config, KernelChoice, Sandbox, Traps};
 use crate::error::Error;
 use crate::vm::{self, Vm};
 
@@ -29,9 +29,9 @@ impl VmBuilder {
         }
     }
 
-    /// Boots this kernel.
+    /// Boots the kernel in this file.
     pub fn kernel(self, path: impl Into<PathBuf>) -> Self {
-        self.with(|config| config.kernel = Some(path.into()))
+        self.with(|config| config.kernel = Some(KernelChoice::Path(path.into())))
     }
 
     /// Guest memory in bytes.

@@ -21,7 +21,7 @@ use crate::error::ConfigError;
 #[non_exhaustive]
 pub struct Config {
     /// The kernel to boot; `None` to look for one.
-    pub kernel: Option<PathBuf>,
+    pub kernel: Option<KernelChoice>,
     /// Guest memory in bytes.
     pub mem: u64,
     /// Time limit of a test's body.
@@ -40,6 +40,8 @@ pub struct Config {
     pub sandbox: Sandbox,
     /// What becomes of tests where there is no kernel.
     pub missing_kernel: MissingKernel,
+    /// What becomes of tests whose gates the kernel does not meet.
+    pub gates: UnmetGates,
     /// What libtest shows for a test that did not run.
     pub libtest_skips: LibtestSkips,
     /// How many run directories of failed tests are kept.
@@ -61,11 +63,28 @@ impl Default for Config {
             traps: Traps::Auto,
             sandbox: Sandbox::Auto,
             missing_kernel: MissingKernel::Fail,
+            gates: UnmetGates::Ignore,
             libtest_skips: LibtestSkips::Default,
             keep_runs: 20,
             run_dir: None,
         }
     }
+}
+
+/// The kernel that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KernelChoice {
+    /// This file.
+    Path(PathBuf),
+    /// What a manifest or a variable says: a path, or the name of a cached kernel.
+    Written {
+        /// As it stands there.
+        text: OsString,
+        /// Where a relative path starts; empty for the working directory.
+        base: PathBuf,
+        /// Where it stands.
+        place: String,
+    },
 }
 
 /// Declares a setting with a fixed set of words.
@@ -120,6 +139,16 @@ words! {
 }
 
 words! {
+    /// What becomes of tests whose gates, `kernel` and `config`, do not hold.
+    UnmetGates: "ignore or require" {
+        /// They are ignored with the reason; under libtest as `skip!` is.
+        Ignore = "ignore",
+        /// They fail with the reason.
+        Require = "require",
+    }
+}
+
+words! {
     /// What libtest, which has no skipping at run time, shows for a test that did not run.
     LibtestSkips: "default, pass or fail" {
         /// `skip!` passes with a printed reason; a missing kernel fails.
@@ -136,11 +165,13 @@ const VARIABLES: &[&str] = &[
     "UML_TEST_BOOT_TIMEOUT",
     "UML_TEST_CACHE_DIR",
     "UML_TEST_CMDLINE",
+    "UML_TEST_GATES",
     "UML_TEST_KEEP_RUNS",
     "UML_TEST_KERNEL",
     "UML_TEST_LIBTEST_SKIPS",
     "UML_TEST_MEM",
     "UML_TEST_MISSING_KERNEL",
+    "UML_TEST_RESULTS",
     "UML_TEST_RUN_DIR",
     "UML_TEST_SANDBOX",
     "UML_TEST_TIMEOUT",
@@ -352,7 +383,13 @@ fn apply_table(
         keep_runs,
         run_dir,
     } = table;
-    set(&mut config.kernel, kernel.map(|path| Some(base.join(path))));
+    set(
+        &mut config.kernel,
+        kernel.map(|text| {
+            let (text, base) = (text.into_os_string(), base.to_owned());
+            Some(KernelChoice::Written { text, base, place: place("kernel") })
+        }),
+    );
     set(&mut config.run_dir, run_dir.map(|path| Some(base.join(path))));
     set(&mut config.mem, parsed(mem, SIZE, parse_size, || place("mem"))?);
     set(&mut config.timeout, parsed(timeout, DURATION, parse_duration, || place("timeout"))?);
@@ -407,7 +444,17 @@ fn apply_variables(config: &mut Config, variables: &Variables) -> Result<(), Con
             }),
         }
     };
-    set(&mut config.kernel, path("UML_TEST_KERNEL"));
+    set(
+        &mut config.kernel,
+        path("UML_TEST_KERNEL").flatten().map(|text| {
+            let (text, base) = (text.into_os_string(), PathBuf::new());
+            Some(KernelChoice::Written { text, base, place: "UML_TEST_KERNEL".to_owned() })
+        }),
+    );
+    if let Some(found) = path("UML_TEST_RESULTS").flatten().filter(|path| !path.is_absolute()) {
+        let (place, found) = ("UML_TEST_RESULTS".to_owned(), found.display().to_string());
+        return Err(ConfigError::Value { place, expected: "an absolute path", found });
+    }
     set(&mut config.run_dir, path("UML_TEST_RUN_DIR"));
     let value = |name: &'static str| -> Result<_, ConfigError> { Ok((text(name)?, name)) };
     macro_rules! from_variable {
@@ -427,6 +474,7 @@ fn apply_variables(config: &mut Config, variables: &Variables) -> Result<(), Con
         MissingKernel::EXPECTED,
         MissingKernel::parse
     );
+    from_variable!(gates, "UML_TEST_GATES", UnmetGates::EXPECTED, UnmetGates::parse);
     from_variable!(
         libtest_skips,
         "UML_TEST_LIBTEST_SKIPS",

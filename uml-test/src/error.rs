@@ -200,6 +200,23 @@ pub enum KernelError {
         /// Every place looked at.
         looked: String,
     },
+    /// No cached kernel has that name.
+    #[error(
+        "no kernel is named `{name}` (from {origin}); looked at {looked}, the names there are: \
+         {known}; `cargo uml kernel build {name}` (from the cargo-uml package) builds one{file}"
+    )]
+    UnknownName {
+        /// The name.
+        name: String,
+        /// Where it stands.
+        origin: String,
+        /// Where names are looked up.
+        looked: String,
+        /// All there are.
+        known: String,
+        /// What is to be said of a file of that name.
+        file: String,
+    },
     /// The one that was named cannot be used.
     #[error(
         "{} (from {origin}) is no User Mode Linux kernel for this host: {reason}; `cargo uml \

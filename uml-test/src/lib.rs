@@ -93,6 +93,7 @@ mod builder;
 pub mod case;
 pub mod config;
 mod error;
+pub mod gates;
 pub mod outcome;
 mod registry;
 mod usage;
@@ -100,11 +101,17 @@ mod usage;
 #[cfg(supported_host)]
 mod artifacts;
 #[cfg(supported_host)]
+mod cache;
+#[cfg(supported_host)]
 mod guest;
 #[cfg(supported_host)]
 mod harness;
 #[cfg(supported_host)]
+mod kernel_image;
+#[cfg(supported_host)]
 mod report;
+#[cfg(supported_host)]
+mod results;
 #[cfg(supported_host)]
 mod runner;
 #[cfg(supported_host)]

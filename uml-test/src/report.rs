@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use uml_test_protocol::Stream;
 use uml_test_protocol::supervision::Protection;
 
-use crate::artifacts::cache_dir;
+use crate::cache;
 use crate::case::TestCase;
 use crate::config::Sandbox;
 use crate::outcome::Outcome;
@@ -242,7 +242,7 @@ fn kept_runs_dir() -> Option<PathBuf> {
     let executable = std::env::current_exe().ok()?;
     match target_dir(&executable) {
         Some(target) => Some(target.join("uml-test")),
-        None => Some(cache_dir()?.join("runs")),
+        None => Some(cache::dir()?.join("runs")),
     }
 }
 
