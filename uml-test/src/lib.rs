@@ -38,6 +38,8 @@
 //!   cgroup2, securityfs, debugfs, tracefs, configfs, mqueue and bpf are the guest's own.
 //! - `/` is an overlayfs, which cannot be the upper layer of another one: a test of overlayfs puts
 //!   its upper directory on a tmpfs of its own.
+//! - A cached kernel with a `modules` directory beside it has that as `/lib/modules`: `modprobe`
+//!   works, and so does the kernel's own loading of modules, if the host has `/sbin/modprobe`.
 //! - `lo` is up, the hostname is `uml-test`, the clock is the host's.
 //!
 //! # Verdicts
@@ -46,6 +48,13 @@
 //! well; silence is never success. [`outcome`] lists all that can become of a test, and how each is
 //! told from the others. A failure's text has the reason first, then the test's output, the last
 //! lines of the kernel's console, and a directory (`target/uml-test/…`) where all of it is kept.
+//!
+//! # Gates
+//!
+//! `#[uml_test(kernel = ">=6.7", config = ["CONFIG_BTRFS_FS"])]` is for kernels of these versions
+//! with this option; on others the test is ignored with the reason, and nothing boots. The version
+//! and the configuration are those that the kernel's own file states. `UML_TEST_GATES=require`, in
+//! a CI that provides the kernel, makes an unmet gate a failure.
 //!
 //! # What each way of running shows
 //!

@@ -1,5 +1,5 @@
 //! Result records: a file for each test that has finished, for whoever runs a suite several times
-//! and compares. `docs/results.md` has their format.
+//! and compares. `docs/settings.md` has their format.
 
 use std::fmt::Write as _;
 use std::fs;
