@@ -140,6 +140,10 @@ impl Child<'_> {
         match self.0 {}
     }
 
+    pub fn try_wait(&mut self) -> Result<Option<ExitStatus>, Error> {
+        match self.0 {}
+    }
+
     pub fn wait_with_output(self) -> Result<Output, Error> {
         match self.0 {}
     }
