@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use crate::case::Overrides;
 use crate::config::{self, Config, KernelChoice, Sandbox, Traps};
-use crate::error::Error;
+use crate::error::{ConfigError, Error};
 use crate::vm::{self, Vm};
 
 /// Settings of a guest to be booted. Starts from the package's configuration.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is booted before `boot` is called"]
 pub struct VmBuilder {
-    config: Result<Config, std::sync::Arc<Error>>,
+    config: Result<Config, ConfigError>,
     manifest_dir: PathBuf,
     lifetime: Option<Duration>,
 }
@@ -22,11 +22,7 @@ impl VmBuilder {
     pub(crate) fn new() -> Self {
         let manifest_dir = config::manifest_dir(".");
         let config = config::resolve(&manifest_dir, &Overrides::NONE, &config::variables());
-        Self {
-            config: config.map_err(|error| std::sync::Arc::new(error.into())),
-            manifest_dir,
-            lifetime: None,
-        }
+        Self { config, manifest_dir, lifetime: None }
     }
 
     /// Boots the kernel in this file.
@@ -83,9 +79,7 @@ impl VmBuilder {
     pub fn boot(self) -> Result<Vm, Error> {
         match self.config {
             Ok(config) => vm::boot(&config, &self.manifest_dir, self.lifetime),
-            // A clone of this builder may have the original.
-            Err(error) => Err(std::sync::Arc::try_unwrap(error)
-                .unwrap_or_else(|shared| Error::Request(shared.to_string()))),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -94,5 +88,25 @@ impl VmBuilder {
             change(config);
         }
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_setting_stays_one_in_every_copy() {
+        let wrong = ConfigError::Value {
+            place: "UML_TEST_MEM".to_owned(),
+            expected: "a size",
+            found: "lots".to_owned(),
+        };
+        let builder =
+            VmBuilder { config: Err(wrong), manifest_dir: PathBuf::from("/"), lifetime: None };
+        for builder in [builder.clone(), builder.mem(1 << 30)] {
+            let error = builder.boot().unwrap_err();
+            assert!(matches!(error, Error::Config(ConfigError::Value { .. })), "{error:?}");
+        }
     }
 }

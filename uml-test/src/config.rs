@@ -267,7 +267,10 @@ pub(crate) fn check_rw_dirs(config: &mut Config) -> Result<(), ConfigError> {
             true => Ok(path),
             false => Err(std::io::ErrorKind::NotADirectory.into()),
         });
-        *dir = canonical.map_err(|source| ConfigError::RwDir { path: dir.clone(), source })?;
+        *dir = canonical.map_err(|error| {
+            let source = error.into();
+            ConfigError::RwDir { path: dir.clone(), source }
+        })?;
     }
     Ok(())
 }
@@ -320,7 +323,7 @@ fn read_manifest(path: &Path) -> Result<Option<(PathBuf, String)>, ConfigError> 
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some((path.to_owned(), text))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(ConfigError::Read { path: path.to_owned(), source }),
+        Err(error) => Err(ConfigError::Read { path: path.to_owned(), source: error.into() }),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Typed errors of the public API.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use uml_test_protocol::Failure;
@@ -138,7 +139,7 @@ impl std::fmt::Display for GuestEnd {
 }
 
 /// A setting that cannot be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// A manifest could not be read.
@@ -148,7 +149,7 @@ pub enum ConfigError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: Arc<std::io::Error>,
     },
     /// A manifest has settings that are none, or of the wrong kind.
     #[error("in {}: {message}", path.display())]
@@ -183,7 +184,7 @@ pub enum ConfigError {
         path: PathBuf,
         /// Why not.
         #[source]
-        source: std::io::Error,
+        source: Arc<std::io::Error>,
     },
 }
 
