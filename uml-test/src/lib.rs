@@ -46,7 +46,8 @@
 //!
 //! A test passes when its process says so over a channel that the host checks, and then exits
 //! well; silence is never success. [`outcome`] lists all that can become of a test, and how each is
-//! told from the others. A failure's text has the reason first, then the test's output, the last
+//! told from the others. A failure's text has the reason first, then the test's output (of more
+//! than 16 MiB the beginning and the end), the last
 //! lines of the kernel's console, and a directory (`target/uml-test/…`) where all of it is kept.
 //!
 //! # Gates
@@ -117,6 +118,8 @@ mod guest;
 mod harness;
 #[cfg(supported_host)]
 mod kernel_image;
+#[cfg(supported_host)]
+mod output;
 #[cfg(supported_host)]
 mod report;
 #[cfg(supported_host)]

@@ -163,7 +163,7 @@ impl Running<'_> {
                         self.evidence.harness.extend_from_slice(&data);
                     } else {
                         (self.output)(stream, &data);
-                        self.evidence.output.push((stream, data));
+                        self.evidence.output.push(stream, data);
                     }
                 }
                 ProcessEvent::Exited { exit, completion, oom, .. } => {

@@ -141,6 +141,7 @@ fn on_the_host(fixtures: &Built) -> Vec<Trial> {
         ("cached::last_used", cached::last_used),
         ("cached::modules", cached::modules),
         ("kernels::silent", kernels::silent),
+        ("output::without_measure", output::without_measure),
         ("places::odd_project", places::odd_project),
         ("places::unwritable", places::unwritable),
         ("removal::of_a_tree", removal::of_a_tree),
