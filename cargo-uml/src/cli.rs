@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::doctor::DoctorArguments;
+use crate::matrix::MatrixArguments;
+
 #[derive(Debug, Parser)]
 #[command(name = "cargo uml", bin_name = "cargo uml", version, about = "Kernels for uml-test")]
 struct Cli {
@@ -20,6 +23,18 @@ pub(crate) enum Command {
     /// mirror is used; no root is needed to fetch it. Missing build tools are installed through apt when run as root,
     /// and named otherwise.
     Setup(SetupArguments),
+
+    /// Check whether guests run on this host; if not, say why and what to do
+    ///
+    /// Ends by booting a guest. Exits with 0 if that answers, with 10 if no guest runs here. Missing build tools and
+    /// other things that guests run without are warnings.
+    Doctor(DoctorArguments),
+
+    /// Run the same tests with several kernels and print one table of the results
+    ///
+    /// Everything after `--` goes to cargo test. Exits with 0 if no test failed with any kernel, with 11 if one did or
+    /// left no record, with 12 if cargo failed otherwise (a compilation, say), with 130 if interrupted.
+    Matrix(MatrixArguments),
 }
 
 #[derive(Debug, Args)]
@@ -48,7 +63,9 @@ mod tests {
 
     fn source(arguments: &[&str]) -> Option<PathBuf> {
         let arguments = without_subcommand_name(arguments.iter().map(OsString::from).collect());
-        let Command::Setup(setup) = Cli::try_parse_from(arguments).unwrap().command;
+        let Command::Setup(setup) = Cli::try_parse_from(arguments).unwrap().command else {
+            panic!("not setup")
+        };
         setup.source
     }
 

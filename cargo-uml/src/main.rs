@@ -3,9 +3,13 @@
 //! `cargo uml setup` builds the kernel that `uml-test` boots and puts it into the user's cache; [`kernel`] owns how,
 //! [`kernel::cache`] documents where. stdout carries results only (the kernel's path), stderr everything else.
 
+mod cached;
 mod cli;
+mod doctor;
 mod error;
+mod format;
 mod kernel;
+mod matrix;
 mod process;
 mod report;
 mod setup;
@@ -18,7 +22,7 @@ use crate::report::Reporter;
 fn main() -> ExitCode {
     let reporter = Reporter::new();
     match run(&reporter) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             reporter.error(&error);
             let code = error
@@ -29,12 +33,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(reporter: &Reporter) -> anyhow::Result<()> {
+fn run(reporter: &Reporter) -> anyhow::Result<ExitCode> {
     match cli::parse() {
         Command::Setup(arguments) => {
             let kernel = setup::setup(arguments.source.as_deref(), reporter)?;
             reporter.result(&kernel)?;
         }
+        Command::Doctor(arguments) => return doctor::run(&arguments, reporter),
+        Command::Matrix(arguments) => return matrix::run(arguments, reporter),
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }

@@ -73,6 +73,13 @@ impl Reporter {
         io::stdout().lock().write_all(&line)
     }
 
+    /// A listing, on stdout.
+    pub(crate) fn output(&self, text: &str) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes())?;
+        stdout.flush()
+    }
+
     /// The error and its causes.
     pub(crate) fn error(&self, error: &anyhow::Error) {
         eprint!("error: {error}");

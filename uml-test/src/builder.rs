@@ -29,6 +29,11 @@ impl VmBuilder {
         }
     }
 
+    /// These settings, for a package in `manifest_dir`.
+    pub(crate) fn of(config: Config, manifest_dir: &Path) -> Self {
+        Self { config: Ok(config), manifest_dir: manifest_dir.to_owned(), lifetime: None }
+    }
+
     /// Boots this kernel.
     pub fn kernel(self, path: impl Into<PathBuf>) -> Self {
         self.with(|config| config.kernel = Some(path.into()))

@@ -119,6 +119,8 @@ pub use error::{ConfigError, Error, GuestEnd, KernelError};
 pub use uml_test_macros::{main, uml_test};
 pub use usage::Usage;
 pub use vm::{Child, Command, Vm};
+#[doc(hidden)]
+pub use vm::{Host, Place};
 
 /// Ends a `#[uml_test]` as skipped, with a reason in [`format!`]'s manner.
 ///

@@ -63,6 +63,10 @@ impl Cache {
         Ok(Cache { root })
     }
 
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     pub(crate) fn sources(&self) -> PathBuf {
         self.root.join("sources")
     }

@@ -50,7 +50,7 @@ pub(crate) const ZSTD: Tool = program("zstd", "zstd");
 
 /// Makes sure that `tools` are there: installs what is missing through apt as root, else fails naming it.
 pub(crate) fn ensure(tools: &[Tool], reporter: &Reporter) -> Result<(), Error> {
-    let missing: Vec<Tool> = tools.iter().copied().filter(|tool| !tool.is_present()).collect();
+    let missing = missing(tools);
     if missing.is_empty() {
         return Ok(());
     }
@@ -77,6 +77,16 @@ pub(crate) fn ensure(tools: &[Tool], reporter: &Reporter) -> Result<(), Error> {
         tools: names(&missing),
         remedy: "apt installed its packages, so check PATH".to_owned(),
     })
+}
+
+/// Those of `tools` that this machine lacks.
+pub(crate) fn missing(tools: &[Tool]) -> Vec<Tool> {
+    tools.iter().copied().filter(|tool| !tool.is_present()).collect()
+}
+
+/// The names of the `missing` tools, and how to come by them.
+pub(crate) fn explain(missing: &[Tool]) -> (String, String) {
+    (names(missing), remedy(&packages(missing), process::find("apt-get").is_some()))
 }
 
 /// First line of `gcc --version`.

@@ -4,6 +4,7 @@ mod child;
 mod command;
 pub(crate) mod command_line;
 pub(crate) mod console;
+mod host;
 mod mconsole;
 pub(crate) mod paths;
 mod process;
@@ -21,6 +22,7 @@ use uml_test_protocol::{Bytes, Setup};
 
 pub use child::Child;
 pub use command::Command;
+pub use host::{Host, Place};
 
 pub(crate) use child::next as next_event;
 pub(crate) use command::variable;
