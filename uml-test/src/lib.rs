@@ -58,7 +58,17 @@
 //!
 #![doc = include_str!("../docs/settings.md")]
 //!
+//! # Several kernels
+//!
+//! `cargo uml matrix --kernel 6.1 --kernel 7.2/debug -- --package my-crate` runs `cargo test` (with
+//! `--nextest`, `cargo nextest run`) once for each kernel and ends with one table: tests by kernels,
+//! with the reasons of what failed or was ignored. It exits with 0 only if every test left a record
+//! with every kernel and none failed. `--format json` has the same for programs.
+//!
 //! # The host
+//!
+//! `cargo uml doctor` checks all of the following on a host, boots a guest, and says what to do
+//! about what is amiss.
 //!
 //! The kernel process runs under [Landlock] and a seccomp filter: it can write its run directory
 //! and the `rw_dir`s, and nothing else; it can connect to nothing and open no network socket, nor

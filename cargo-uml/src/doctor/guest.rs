@@ -58,13 +58,14 @@ fn remedy(host: &Host, error: &Error) -> String {
         _ => {}
     }
     let config = host.config();
-    let others: [(&str, bool, fn(VmBuilder) -> VmBuilder); 3] = [
-        ("UML_TEST_TRAPS=ptrace", config.traps != Traps::Ptrace, |b| b.traps(Traps::Ptrace)),
-        ("UML_TEST_SANDBOX=off", config.sandbox == Sandbox::Auto, |b| b.sandbox(Sandbox::Off)),
-        ("UML_TEST_MEM=256M", config.mem < 256 << 20, |b| b.mem(256 << 20)),
+    let builder = || host.builder();
+    let others = [
+        ("UML_TEST_TRAPS=ptrace", config.traps != Traps::Ptrace, builder().traps(Traps::Ptrace)),
+        ("UML_TEST_SANDBOX=off", config.sandbox == Sandbox::Auto, builder().sandbox(Sandbox::Off)),
+        ("UML_TEST_MEM=256M", config.mem < 256 << 20, builder().mem(256 << 20)),
     ];
-    for (setting, differs, with) in others {
-        if differs && boot(host, with(host.builder())).is_ok() {
+    for (setting, differs, other) in others {
+        if differs && boot(host, other).is_ok() {
             return format!(
                 "with {setting} a guest comes up: set that, or look for what it avoids"
             );

@@ -74,6 +74,7 @@ fn seccomp() -> Finding {
 fn try_ptrace() -> io::Result<()> {
     // SAFETY: the child makes only system calls that may follow the fork of a process with threads.
     let child = match unsafe { fork() }? {
+        // SAFETY: as above; none of the calls takes memory.
         ForkResult::Child => unsafe {
             libc::alarm(ALARM);
             if libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) < 0 {
@@ -147,6 +148,7 @@ fn try_seccomp() -> io::Result<()> {
     // SAFETY: the child makes only system calls that may follow the fork of a process with threads; `program` and
     // `action` live as long as it does.
     let child = match unsafe { fork() }? {
+        // SAFETY: as above.
         ForkResult::Child => unsafe {
             libc::alarm(ALARM);
             if libc::sigaction(libc::SIGSYS, &action, ptr::null_mut()) < 0
