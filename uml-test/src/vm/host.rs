@@ -54,10 +54,14 @@ impl Host {
                 Some(_) => "UML_TEST_KERNEL",
                 None => "the package's or workspace's settings",
             }
-        } else if artifacts::cache_dir().is_some_and(|cache| kernel.starts_with(cache)) {
-            "the newest in the cache"
         } else {
-            "PATH"
+            match artifacts::cache_dir().filter(|cache| kernel.starts_with(cache)) {
+                Some(cache) if cache.join("names/default").is_symlink() => {
+                    "the default in the cache"
+                }
+                Some(_) => "the newest in the cache",
+                None => "PATH",
+            }
         };
         Ok((kernel, origin.to_owned()))
     }
