@@ -113,7 +113,7 @@ pub(crate) fn chosen(host: &Host) -> (Finding, Option<PathBuf>) {
         Ok(chosen) => chosen,
         Err(error) => return (Finding::failed(KERNEL, error.to_string(), SETUP), None),
     };
-    let shown = format!("{} (from {origin})", kernel.display());
+    let shown = format!("{} ({origin})", kernel.display());
     let finding = match bounded::program(Command::new(&kernel).arg("--version"), PATIENCE) {
         Ok(Some(ended)) if ended.status.success() && !ended.output.trim().is_empty() => {
             let version = ended.output.lines().next().unwrap_or_default();

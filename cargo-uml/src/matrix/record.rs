@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-/// How a test ended, as its harness showed it.
+/// How a test ended, as its harness showed it; what a place in the table can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Outcome {
@@ -23,6 +23,9 @@ pub(crate) enum Outcome {
     OutOfMemory,
     /// It could not be run.
     Infrastructure,
+    /// Not in records: the run of this kernel left none of a test that another kernel's left one of.
+    #[serde(skip_deserializing)]
+    Missing,
     /// One that this version does not know; an outcome of a newer `uml-test`.
     #[serde(other)]
     Unknown,
@@ -70,6 +73,7 @@ impl Outcome {
             | Outcome::GuestEnded
             | Outcome::OutOfMemory
             | Outcome::Infrastructure
+            | Outcome::Missing
             | Outcome::Unknown => false,
         }
     }

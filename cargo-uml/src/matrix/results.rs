@@ -28,7 +28,7 @@ pub(crate) struct Kernel {
     /// `None` if it was not come to.
     pub(crate) run: Option<Run>,
     /// How many tests there were of each outcome.
-    pub(crate) totals: BTreeMap<Cell, usize>,
+    pub(crate) totals: BTreeMap<Outcome, usize>,
 }
 
 /// A run of cargo.
@@ -50,26 +50,12 @@ pub(crate) struct Test {
 #[derive(Debug, Serialize)]
 pub(crate) struct TestResult {
     pub(crate) kernel: String,
-    pub(crate) outcome: Cell,
+    pub(crate) outcome: Outcome,
     pub(crate) reason: String,
     pub(crate) seconds: f64,
     /// How often it was run; more than once where the runner tries again.
     pub(crate) attempts: usize,
 }
-
-/// What a place in the table can have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(untagged)]
-pub(crate) enum Cell {
-    Recorded(Outcome),
-    /// The run of this kernel gave no record of a test that another kernel's gave one of.
-    Missing(Missing),
-}
-
-/// A word in JSON, in the place of an outcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename = "missing")]
-pub(crate) struct Missing;
 
 /// A kernel, its run if it was come to, and what that recorded.
 pub(crate) struct Column {
@@ -87,15 +73,6 @@ impl Run {
 
     pub(crate) fn is_good(&self) -> bool {
         self.exit_code == Some(0)
-    }
-}
-
-impl Cell {
-    pub(crate) fn is_good(self) -> bool {
-        match self {
-            Cell::Recorded(outcome) => outcome.is_good(),
-            Cell::Missing(Missing) => false,
-        }
     }
 }
 
@@ -138,7 +115,7 @@ impl Kernel {
     fn is_good(&self) -> bool {
         self.run.as_ref().is_some_and(Run::is_good)
             && !self.totals.is_empty()
-            && self.totals.keys().all(|cell| cell.is_good())
+            && self.totals.keys().all(|outcome| outcome.is_good())
     }
 }
 
@@ -146,7 +123,7 @@ impl Kernel {
 fn result(kernel: &str, records: &[&Record]) -> TestResult {
     let kernel = kernel.to_owned();
     let Some((last, before)) = records.split_last() else {
-        let outcome = Cell::Missing(Missing);
+        let outcome = Outcome::Missing;
         return TestResult { kernel, outcome, reason: String::new(), seconds: 0.0, attempts: 0 };
     };
     let failed = before.iter().rev().find(|record| !record.outcome.is_good());
@@ -158,7 +135,7 @@ fn result(kernel: &str, records: &[&Record]) -> TestResult {
     };
     TestResult {
         kernel,
-        outcome: Cell::Recorded(last.outcome),
+        outcome: last.outcome,
         reason,
         seconds: last.seconds,
         attempts: records.len(),

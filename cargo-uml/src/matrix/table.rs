@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::record::Outcome;
-use super::results::{Cell, Kernel, Missing, Results, TestResult};
+use super::results::{Kernel, Results, TestResult};
 
 /// The place of a kernel that was not come to.
 const NOT_RUN: &str = "-";
@@ -57,19 +57,19 @@ fn cell(result: &TestResult, notes: &mut Vec<String>) -> String {
 }
 
 /// What failed is in capitals.
-fn word(cell: Cell) -> &'static str {
-    match cell {
-        Cell::Recorded(Outcome::Passed) => "ok",
-        Cell::Recorded(Outcome::Failed) => "FAILED",
-        Cell::Recorded(Outcome::Skipped) => "skipped",
-        Cell::Recorded(Outcome::Ignored) => "ignored",
-        Cell::Recorded(Outcome::TimedOut) => "TIMED OUT",
-        Cell::Recorded(Outcome::KernelPanicked) => "KERNEL PANIC",
-        Cell::Recorded(Outcome::GuestEnded) => "GUEST ENDED",
-        Cell::Recorded(Outcome::OutOfMemory) => "OUT OF MEMORY",
-        Cell::Recorded(Outcome::Infrastructure) => "NOT RUN",
-        Cell::Recorded(Outcome::Unknown) => "UNKNOWN",
-        Cell::Missing(Missing) => "MISSING",
+fn word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Passed => "ok",
+        Outcome::Failed => "FAILED",
+        Outcome::Skipped => "skipped",
+        Outcome::Ignored => "ignored",
+        Outcome::TimedOut => "TIMED OUT",
+        Outcome::KernelPanicked => "KERNEL PANIC",
+        Outcome::GuestEnded => "GUEST ENDED",
+        Outcome::OutOfMemory => "OUT OF MEMORY",
+        Outcome::Infrastructure => "NOT RUN",
+        Outcome::Unknown => "UNKNOWN",
+        Outcome::Missing => "MISSING",
     }
 }
 
@@ -77,8 +77,11 @@ fn total(kernel: &Kernel) -> Vec<String> {
     let Some(run) = &kernel.run else {
         return vec![kernel.name.clone(), "not come to".to_owned()];
     };
-    let counts: Vec<String> =
-        kernel.totals.iter().map(|(cell, count)| format!("{count} {}", word(*cell))).collect();
+    let counts: Vec<String> = kernel
+        .totals
+        .iter()
+        .map(|(outcome, count)| format!("{count} {}", word(*outcome)))
+        .collect();
     let counts = if counts.is_empty() { "no test recorded".to_owned() } else { counts.join(", ") };
     let cargo = match (run.exit_code, run.signal) {
         (Some(0), _) => "cargo ended well".to_owned(),
@@ -107,7 +110,7 @@ fn remarks(results: &Results) -> Vec<String> {
     let unexplained: Vec<&Kernel> = ran()
         .filter(|kernel| kernel.run.as_ref().is_some_and(|run| !run.is_good()))
         .filter(|kernel| {
-            !kernel.totals.is_empty() && kernel.totals.keys().all(|cell| cell.is_good())
+            !kernel.totals.is_empty() && kernel.totals.keys().all(|outcome| outcome.is_good())
         })
         .collect();
     if !unexplained.is_empty() && !results.interrupted {
@@ -117,7 +120,7 @@ fn remarks(results: &Results) -> Vec<String> {
             names(unexplained)
         ));
     }
-    let missing = |kernel: &&Kernel| kernel.totals.contains_key(&Cell::Missing(Missing));
+    let missing = |kernel: &&Kernel| kernel.totals.contains_key(&Outcome::Missing);
     if ran().any(|kernel| missing(&kernel)) && !results.interrupted {
         remarks.push(
             "MISSING tests left no record with that kernel though they did with another: their binary crashed, or \
@@ -188,13 +191,12 @@ demo/it
 [1] needs kernel >=6.7, this is 6.1.187
 [2] Oops
 
-6.1        1 ok, 2 ignored                cargo ended well      1.0 s
+6.1        1 ok, 2 ignored                  cargo ended well      1.0 s
 7.2/debug  1 ok, 1 KERNEL PANIC, 1 MISSING  cargo ended with 101  1.0 s
 8          not come to
 
 MISSING tests left no record with that kernel though they did with another: their binary crashed, or did not list them.
 "
-            .replace("ignored                cargo", "ignored                  cargo")
         );
     }
 

@@ -126,10 +126,10 @@ fn every_kernel_is_run_and_one_table_ends_it() {
     assert_eq!(
         table(&done),
         "\
-test     6.1          7.2/debug         7.2
+test   6.1          7.2/debug         7.2
 demo/it
-  new    ignored [1]  ok                skipped [2]
-  old    ok           KERNEL PANIC [3]  ok
+  new  ignored [1]  ok                skipped [2]
+  old  ok           KERNEL PANIC [3]  ok
 
 [1] needs >=6.7
 [2] no tool
@@ -224,8 +224,8 @@ fn an_interruption_ends_all_of_cargo_and_shows_what_is_known() {
     std::io::Read::read_to_string(&mut stdout, &mut text).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130), "{text}");
     for part in [
-        "  a      ok       MISSING  -\n",
-        "  b      MISSING  ok       -\n",
+        "  a   ok       MISSING  -\n",
+        "  b   MISSING  ok       -\n",
         "8    not come to",
         "Interrupted",
     ] {
