@@ -33,10 +33,17 @@ pub(crate) fn real_kernel() -> PathBuf {
 /// A cache directory of its own with the real kernel in it, as a link.
 fn cache() -> TempDir {
     let cache = tempfile::tempdir().unwrap();
-    let kernel = real_kernel();
-    fs::create_dir(cache.path().join("kernels")).unwrap();
-    symlink(kernel.parent().unwrap(), cache.path().join("kernels/real")).unwrap();
+    link_real_kernel(&cache.path().join("kernels/real"));
     cache
+}
+
+/// Makes a kernel's directory whose files are links, so that nothing is written where the kernel really is.
+pub(crate) fn link_real_kernel(directory: &Path) {
+    let kernel = real_kernel();
+    fs::create_dir_all(directory).unwrap();
+    for name in ["linux", "kernel.toml"] {
+        symlink(kernel.with_file_name(name), directory.join(name)).unwrap();
+    }
 }
 
 /// `program ARGUMENTS…`, with only the environment that a doctor needs.

@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use crate::doctor::real_kernel;
+use crate::doctor::link_real_kernel;
 use crate::fixture::{Run, run};
 
 /// Does what cargo does as far as the matrix can tell. Its steering: `kernels/ID/script` beside the kernel is run for
@@ -247,8 +247,7 @@ fn outside_of_a_package_nothing_runs() {
 #[test]
 fn an_example_with_one_kernel_under_two_names() {
     let matrix = Matrix::new();
-    let real = real_kernel();
-    symlink(real.parent().unwrap(), matrix.path("cache/kernels/real")).unwrap();
+    link_real_kernel(&matrix.path("cache/kernels/real"));
     for name in ["7.2", "7.2:again"] {
         symlink("../kernels/real", matrix.path("cache/names").join(name)).unwrap();
     }
