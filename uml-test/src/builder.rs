@@ -29,6 +29,20 @@ impl VmBuilder {
         }
     }
 
+    /// What the `UML_TEST_*` variables say, without any package's configuration: for programs that
+    /// boot kernels of their own choice. Name one with [`VmBuilder::kernel`]; `UML_TEST_KERNEL`
+    /// is not read.
+    pub fn of_environment() -> Self {
+        let mut variables = config::variables();
+        variables.remove("UML_TEST_KERNEL");
+        let config = config::of_variables(&variables);
+        Self {
+            config: config.map_err(|error| std::sync::Arc::new(error.into())),
+            manifest_dir: PathBuf::from("/"),
+            lifetime: None,
+        }
+    }
+
     /// Boots this kernel.
     pub fn kernel(self, path: impl Into<PathBuf>) -> Self {
         self.with(|config| config.kernel = Some(path.into()))

@@ -226,6 +226,16 @@ pub(crate) fn resolve(
     Ok(config)
 }
 
+/// The settings without a package: defaults and variables.
+///
+/// # Errors
+/// A variable that cannot be used, with what would be right.
+pub(crate) fn of_variables(variables: &Variables) -> Result<Config, ConfigError> {
+    let mut config = Config::default();
+    apply_variables(&mut config, variables)?;
+    Ok(config)
+}
+
 /// Makes the `rw_dir`s of a configuration absolute and canonical.
 ///
 /// # Errors
