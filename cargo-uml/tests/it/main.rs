@@ -1,5 +1,11 @@
-//! End-to-end tests of the `cargo uml` command. They need the tools of a kernel build, but build none.
+//! End-to-end tests of the `cargo uml` command. They need the tools of a kernel build and a kernel to boot, but build
+//! none.
 
+mod completions;
 mod fixture;
+mod foreign;
+mod kernels;
 mod mirror;
+mod release;
 mod setup;
+mod trees;
