@@ -70,28 +70,39 @@ impl Build {
     /// Resolves the fragments over `tinyconfig`; what Kconfig dropped of them, and why.
     pub(crate) fn configure(&self, fragments: &[Fragment]) -> Result<Vec<Dropped>, Error> {
         let requests = fragment::requests(fragments, &self.version)?;
-        self.run("tinyconfig", |_| ())?;
-        let path = self.config();
-        // Of two assignments Kconfig takes the last.
-        OpenOptions::new()
-            .append(true)
-            .open(&path)
-            .and_then(|mut file| file.write_all(fragment::text(&requests).as_bytes()))
-            .map_err(Error::io("write", &path))?;
-        self.run("olddefconfig", |_| ())?;
+        let text = fragment::text(&requests);
+        let kconfig = Kconfig::read(&self.tree);
+        // Kconfig takes seconds, which a rebuild of one file need not.
+        let inputs = format!("{} {}\n{text}", self.version, kconfig.identity());
+        let (path, stamp) = (self.config(), self.stamp());
+        if !(path.exists() && fs::read_to_string(&stamp).is_ok_and(|found| found == inputs)) {
+            self.run("tinyconfig", |_| ())?;
+            // Of two assignments Kconfig takes the last.
+            OpenOptions::new()
+                .append(true)
+                .open(&path)
+                .and_then(|mut file| file.write_all(text.as_bytes()))
+                .map_err(Error::io("write", &path))?;
+            self.run("olddefconfig", |_| ())?;
+            fs::write(&stamp, inputs).map_err(Error::io("write", &stamp))?;
+        }
         let resolved = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
         let mut dropped = fragment::dropped(&requests, &self.version, &resolved);
-        if !dropped.is_empty() {
-            let kconfig = Kconfig::read(&self.tree);
-            for dropped in &mut dropped {
-                dropped.because = kconfig::explain(dropped, &kconfig, &resolved);
-            }
+        for dropped in &mut dropped {
+            dropped.because = kconfig::explain(dropped, &kconfig, &resolved);
         }
         Ok(dropped)
     }
 
+    /// Says what `.config` was resolved from.
+    fn stamp(&self) -> PathBuf {
+        self.out.join(".uml-test-requests")
+    }
+
     /// Runs the kernel's menus on the terminal.
     pub(crate) fn menuconfig(&self) -> Result<(), Error> {
+        let stamp = self.stamp();
+        fs::remove_file(&stamp).map_err(Error::io("remove", &stamp))?;
         let mut make = self.make("menuconfig");
         make.env("TERM", std::env::var_os("TERM").unwrap_or_else(|| "linux".into()));
         // What the menus show goes to the terminal; this command's stdout is for its result.

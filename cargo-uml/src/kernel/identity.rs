@@ -44,9 +44,9 @@ pub(crate) fn of_build_tree(tree: &Path, recipe: &str, compiler: &str) -> String
     digest(&["tree", &tree.to_string_lossy(), recipe, compiler])[..ID_DIGITS].to_owned()
 }
 
-/// SHA-256 of what a tree's version control calls its changes.
-pub(crate) fn of_changes(changes: &[String]) -> String {
-    let parts: Vec<&str> = changes.iter().map(String::as_str).collect();
+/// A hash of texts, in their order.
+pub(crate) fn of_texts(texts: &[String]) -> String {
+    let parts: Vec<&str> = texts.iter().map(String::as_str).collect();
     digest(&parts)[..ID_DIGITS].to_owned()
 }
 

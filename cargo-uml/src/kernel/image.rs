@@ -68,8 +68,7 @@ mod tests {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
         encoder.write_all(b"CONFIG_CC_VERSION_TEXT=\"gcc 12\"\n").unwrap();
         // The first mark is a string in the code.
-        let image =
-            [b"x IKCFG_ST y", &START[..], &encoder.finish().unwrap(), END, b"rest"].concat();
+        let image = [b"x IKCFG_ST y", START, &encoder.finish().unwrap(), END, b"rest"].concat();
         let config = embedded(&image).unwrap();
         assert_eq!(compiler(&config).as_deref(), Some("gcc 12"));
         assert_eq!(embedded(b"no IKCFG_ST here"), None);

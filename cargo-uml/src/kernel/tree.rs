@@ -56,5 +56,5 @@ fn git_identity(tree: &Path) -> Option<String> {
         let path = tree.join(PathBuf::from(name));
         parts.push(format!("{name} {}", identity::of_file(&path).unwrap_or_default()));
     }
-    Some(format!("git:{commit}+{}", identity::of_changes(&parts)))
+    Some(format!("git:{commit}+{}", identity::of_texts(&parts)))
 }

@@ -17,6 +17,7 @@ tinyconfig:
 	@mkdir -p $(O)
 	@echo '# CONFIG_NOTHING is not set' > $(O)/.config
 olddefconfig:
+	@echo configured >> $(HOME)/configured
 	@for option in $$(cat $(HOME)/drop 2>/dev/null); do sed -i "/^CONFIG_$$option=/d" $(O)/.config; done
 menuconfig:
 	@sh $(HOME)/menu $(O)/.config
@@ -186,6 +187,11 @@ impl Fixture {
     /// How many files were compiled.
     pub(crate) fn compiled(&self) -> usize {
         self.lines("compiled")
+    }
+
+    /// How often Kconfig ran.
+    pub(crate) fn configured(&self) -> usize {
+        self.lines("configured")
     }
 
     fn lines(&self, name: &str) -> usize {

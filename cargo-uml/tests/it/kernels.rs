@@ -88,12 +88,12 @@ fn a_dropped_option_is_explained() {
         "config NET\n\tbool \"Net\"\nconfig PCI\n\tbool \"PCI\"\n\tdepends on NET && HAVE_PCI\n\
          config CARD\n\tbool \"Card\"\n\tdepends on PCI\n",
     );
-    fs::write(fixture.at_home("drop"), "CARD PIC PCI").unwrap();
+    fs::write(fixture.at_home("drop"), "CARD CADR PCI").unwrap();
     let fragment = fixture.path().join("mine.config");
     let tree = fixture.tree();
     let arguments =
         ["kernel", "build", tree.to_str().unwrap(), "--fragment", fragment.to_str().unwrap()];
-    fs::write(&fragment, "CONFIG_CARD=y\nCONFIG_PIC=y\nCONFIG_NET=y\n").unwrap();
+    fs::write(&fragment, "CONFIG_CARD=y\nCONFIG_CADR=y\nCONFIG_NET=y\n").unwrap();
     run(&mut fixture.uml(&arguments)).fails(
         5,
         &[
@@ -101,8 +101,8 @@ fn a_dropped_option_is_explained() {
             "CONFIG_CARD: wanted y, is not set (in ",
             "mine.config)\n        depends on PCI, which is n\n",
             "            depends on HAVE_PCI, which User Mode Linux of this version does not have",
-            "CONFIG_PIC: wanted y",
-            "no such option; did you mean CONFIG_PCI?",
+            "CONFIG_CADR: wanted y",
+            "no such option; did you mean CONFIG_CARD?",
             "# optional before X.Y",
         ],
     );

@@ -188,14 +188,23 @@ fn a_killed_setup_leaves_the_cache_as_it_was() {
     child.wait().unwrap();
     assert_eq!(fixture.kernels(), [] as [PathBuf; 0]);
 
-    // make is still there, and still has the lock.
+    // make is still there, and still has the lock. Killed again, this time while it waits.
+    let mut second = fixture.setup(&fixture.tree()).spawn().unwrap();
+    let mut said = [0; 11];
+    second.stderr.as_mut().unwrap().read_exact(&mut said).unwrap();
+    assert_eq!(&said, b"Waiting for");
+    second.kill().unwrap();
+    second.wait().unwrap();
+
     let mut next = fixture.setup(&fixture.tree()).spawn().unwrap();
     std::thread::sleep(Duration::from_millis(200));
     assert!(next.try_wait().unwrap().is_none());
     assert_eq!(fixture.compiled(), 2, "the second setup started a make beside the first one's");
     drop(hold);
     let next = finish(next);
+    let waited = format!("(building {}, process ", fixture.tree().display());
     assert!(next.stderr.contains("Waiting for another"), "{}", next.stderr);
+    assert!(next.stderr.contains(&waited), "{}", next.stderr);
     next.kernel();
 }
 

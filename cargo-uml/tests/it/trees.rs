@@ -27,6 +27,10 @@ fn a_changed_file_is_compiled_alone_and_gives_another_kernel() {
     let second = fixture.build(&[]);
     assert_ne!(first, second);
     assert_eq!(fixture.compiled(), 3, "only b.c");
+    assert_eq!(fixture.configured(), 1, "nothing that Kconfig reads has changed");
+    fixture.write("Kconfig", "config NEW\n\tbool \"new\"\n");
+    assert_ne!(fixture.build(&[]), second);
+    assert_eq!((fixture.compiled(), fixture.configured()), (3, 2));
     assert!(first.exists(), "the kernel before the change is still there");
 }
 

@@ -1,6 +1,6 @@
 //! Says why Kconfig did not honour a request.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::expression::{Expression, Tristate, Values, is_constant};
 use super::parse::{Definition, Kconfig};
@@ -71,8 +71,8 @@ impl Explainer<'_> {
             .keys()
             .map(|known| (strsim::damerau_levenshtein(name, known), known))
             .min()
-            // More than a third of the letters is no typo.
-            .filter(|(distance, _)| *distance * 3 <= name.len().max(3));
+            // More than a quarter of the letters is no typo.
+            .filter(|(distance, _)| *distance * 4 <= name.len());
         match nearest {
             Some((_, known)) => {
                 format!("this kernel has no such option; did you mean CONFIG_{known}?")
@@ -103,6 +103,23 @@ impl Explainer<'_> {
             .map(|(other, _)| other.as_str())
     }
 
+    /// The options that select `name`, directly or through others without a prompt, and can be requested.
+    fn turned_on_by(&self, name: &str) -> Vec<String> {
+        let mut seen = HashSet::new();
+        let mut waiting = vec![name.to_owned()];
+        let mut found = BTreeSet::new();
+        while let Some(name) = waiting.pop() {
+            for other in self.selecting(&name) {
+                if self.kconfig.has_prompt(other) {
+                    found.insert(other.to_owned());
+                } else if seen.insert(other.to_owned()) {
+                    waiting.push(other.to_owned());
+                }
+            }
+        }
+        found.into_iter().collect()
+    }
+
     /// Why `name` has not the value `wanted`.
     fn why_off(&mut self, name: &str, definitions: &[Definition], wanted: Tristate, depth: usize) {
         if depth > DEPTH || !self.seen.insert(name.to_owned()) {
@@ -125,13 +142,12 @@ impl Explainer<'_> {
             return self.why_alternative(name, &settable, depth);
         };
         if settable.is_empty() {
-            let selecting: Vec<String> = self.selecting(name).map(str::to_owned).collect();
-            let by = match &selecting[..] {
-                [] => "and nothing selects it".to_owned(),
-                [only] => format!("only {only} selects it"),
-                [first, second] => format!("{first} and {second} select it"),
+            let by = match &self.turned_on_by(name)[..] {
+                [] => "and nothing turns it on".to_owned(),
+                [only] => format!("{only} turns it on"),
+                [first, second] => format!("{first} or {second} turn it on"),
                 [first, second, rest @ ..] => {
-                    format!("{first}, {second} and {} others select it", rest.len())
+                    format!("{first}, {second} or {} others turn it on", rest.len())
                 }
             };
             self.say(depth, format!("{name} can't be requested: it has no prompt, {by}"));
@@ -244,7 +260,8 @@ config NET\n\tbool \"Networking\"\n\
 menu \"Devices\"\n\tdepends on NET\n\
 config ETHERNET\n\tbool \"Ethernet\"\n\tdepends on HAS_DMA || UML_PCI\n\
 config UML_PCI\n\tbool\n\
-config PCI_DRIVER\n\tbool \"PCI\"\n\tselect UML_PCI\n\
+config FORCE_PCI\n\tbool\n\tselect UML_PCI\n\
+config PCI_DRIVER\n\tbool \"PCI\"\n\tselect FORCE_PCI\n\
 config CARD\n\ttristate \"A card\"\n\tdepends on ETHERNET && $(cc-option,-fx)\n\
 endmenu\n\
 config SMP\n\tbool \"Processors\"\n\
@@ -272,7 +289,7 @@ config COMPILER\n\tbool \"Compiler\"\n\tdepends on NET && $(success,x)\n";
                 "    depends on HAS_DMA || UML_PCI, none of which holds",
                 "        depends on HAS_DMA, which User Mode Linux of this version does not have",
                 "        depends on UML_PCI, which is n",
-                "            UML_PCI can't be requested: it has no prompt, only PCI_DRIVER selects it",
+                "            UML_PCI can't be requested: it has no prompt, PCI_DRIVER turns it on",
                 "            depends on NET, which is n: request CONFIG_NET=y",
             ]
         );
@@ -297,8 +314,8 @@ config COMPILER\n\tbool \"Compiler\"\n\tdepends on NET && $(success,x)\n";
             ["depends on $(success,x), a test of the build tools"]
         );
         assert_eq!(
-            because("CONFIG_UML_PCI=n", "CONFIG_UML_PCI=y\nCONFIG_PCI_DRIVER=y"),
-            ["selected by PCI_DRIVER"]
+            because("CONFIG_UML_PCI=n", "CONFIG_UML_PCI=y\nCONFIG_FORCE_PCI=y"),
+            ["selected by FORCE_PCI"]
         );
     }
 

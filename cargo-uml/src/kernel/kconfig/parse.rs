@@ -5,12 +5,15 @@ use std::fs;
 use std::path::Path;
 
 use super::expression::Expression;
+use crate::kernel::identity;
 
 /// The symbols of a kernel tree as User Mode Linux has them, without `CONFIG_`.
 #[derive(Debug, Default)]
 pub(crate) struct Kconfig {
     pub(super) symbols: BTreeMap<String, Vec<Definition>>,
     choices: usize,
+    /// What was read.
+    texts: Vec<String>,
 }
 
 /// One definition of a symbol; there may be several.
@@ -68,6 +71,11 @@ impl Kconfig {
         reader.kconfig
     }
 
+    /// Changes when the files do.
+    pub(crate) fn identity(&self) -> String {
+        identity::of_texts(&self.texts)
+    }
+
     /// Whether requesting the symbol can have an effect.
     pub(crate) fn has_prompt(&self, symbol: &str) -> bool {
         self.symbols
@@ -112,6 +120,7 @@ impl Reader<'_> {
             }
             self.line(trimmed, depth);
         }
+        self.kconfig.texts.push(text);
     }
 
     fn line(&mut self, line: &str, depth: usize) {
