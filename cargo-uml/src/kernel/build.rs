@@ -76,6 +76,8 @@ impl Build {
         let inputs = format!("{} {}\n{text}", self.version, kconfig.identity());
         let (path, stamp) = (self.config(), self.stamp());
         if !(path.exists() && fs::read_to_string(&stamp).is_ok_and(|found| found == inputs)) {
+            // Killed in between, it would speak of another configuration.
+            let _ = fs::remove_file(&stamp);
             self.run("tinyconfig", |_| ())?;
             // Of two assignments Kconfig takes the last.
             OpenOptions::new()
@@ -88,7 +90,7 @@ impl Build {
         }
         let resolved = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
         let mut dropped = fragment::dropped(&requests, &self.version, &resolved);
-        for dropped in &mut dropped {
+        for dropped in dropped.iter_mut().filter(|dropped| !dropped.optional) {
             dropped.because = kconfig::explain(dropped, &kconfig, &resolved);
         }
         Ok(dropped)

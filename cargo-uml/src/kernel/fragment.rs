@@ -45,6 +45,8 @@ enum Condition {
 pub(crate) struct Dropped {
     pub(crate) request: Request,
     pub(crate) found: Option<String>,
+    /// Whether its fragment allows this version to lack it.
+    pub(crate) optional: bool,
     /// Why, line by line; empty until [`super::kconfig`] was asked.
     pub(crate) because: Vec<String>,
 }
@@ -178,17 +180,13 @@ pub(crate) fn assignments(config: &str) -> HashMap<&str, &str> {
         .collect()
 }
 
-/// Every request that `resolved`, a `.config`, does not have and `version` should.
+/// Every request that `resolved`, a `.config`, does not have.
 ///
 /// Kconfig drops what it can't honour without a word, so nothing else would tell.
 pub(crate) fn dropped(requests: &[Request], version: &Version, resolved: &str) -> Vec<Dropped> {
     let resolved = assignments(resolved);
     requests
         .iter()
-        .filter(|request| match &request.condition {
-            Condition::Always | Condition::OnlyBefore(_) => true,
-            Condition::OptionalBefore(end) => version >= end,
-        })
         .filter_map(|request| {
             let found = resolved.get(request.option.as_str()).copied();
             let honoured = if request.value == "n" {
@@ -199,6 +197,7 @@ pub(crate) fn dropped(requests: &[Request], version: &Version, resolved: &str) -
             (!honoured).then(|| Dropped {
                 request: request.clone(),
                 found: found.map(str::to_owned),
+                optional: matches!(&request.condition, Condition::OptionalBefore(end) if version < end),
                 because: Vec::new(),
             })
         })
@@ -224,6 +223,7 @@ mod tests {
     fn dropped_of(texts: &[&str], version: &str, resolved: &str) -> Vec<String> {
         dropped(&of(texts, version), &version.parse().unwrap(), resolved)
             .iter()
+            .filter(|dropped| !dropped.optional)
             .map(ToString::to_string)
             .collect()
     }

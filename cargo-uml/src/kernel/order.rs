@@ -188,13 +188,15 @@ impl Order {
     fn build(&self, cache: &Cache, plan: &Plan, reporter: &Reporter) -> Result<Kernel, Error> {
         let (build, dropped) = self.configured(cache, plan, "out", reporter)?;
         let version = build.version();
-        if !dropped.is_empty() {
+        let (optional, missing): (Vec<Dropped>, Vec<Dropped>) =
+            dropped.into_iter().partition(|dropped| dropped.optional);
+        if !missing.is_empty() {
             // What other versions lack is not known, so there it is worth trying without. A user's own request counts.
             let forgivable =
-                !version.is_tested() && dropped.iter().all(|dropped| dropped.request.shipped);
+                !version.is_tested() && missing.iter().all(|dropped| dropped.request.shipped);
             let error = Error::OptionsDropped {
                 version: version.clone(),
-                dropped: dropped.clone(),
+                dropped: missing.clone(),
                 config: build.config(),
             };
             if !forgivable {
@@ -203,6 +205,11 @@ impl Order {
             reporter.note(format_args!(
                 "{error}\nGoing on without them: uml-test is not tested with Linux {version}"
             ));
+        }
+        let lacking: Vec<String> =
+            optional.iter().chain(&missing).map(|dropped| dropped.request.option.clone()).collect();
+        if !optional.is_empty() {
+            reporter.note(format_args!("Linux {version} does without {}", lacking.join(", ")));
         }
 
         let built = build.compile(reporter)?;
@@ -228,7 +235,7 @@ impl Order {
             build_seconds: built.duration.as_secs(),
             build_steps: built.steps,
             boot_ms: None,
-            dropped_options: dropped.iter().map(|dropped| dropped.request.option.clone()).collect(),
+            dropped_options: lacking,
         };
         let config =
             fs::read_to_string(build.config()).map_err(Error::io("read", build.config()))?;
@@ -246,8 +253,8 @@ impl Order {
         Ok(kernel)
     }
 
-    /// Lets the user change the configuration in the kernel's own menus. Returns the resolved configurations before
-    /// and after, and the tree.
+    /// Lets the user change the configuration in the kernel's own menus, and calls `changed` with the tree and the
+    /// resolved configuration before and after.
     pub(crate) fn edit(
         &self,
         cache: &Cache,

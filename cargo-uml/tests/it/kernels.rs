@@ -112,7 +112,11 @@ fn a_dropped_option_is_explained() {
     fixture.set_version("7.9.99");
     run(&mut fixture.uml(&arguments)).fails(5, &["CONFIG_CARD"]);
     fs::write(&fragment, "CONFIG_CARD=y # optional before 8.0: newer cards\n").unwrap();
-    run(&mut fixture.uml(&arguments)).kernel();
+    let done = run(&mut fixture.uml(&arguments));
+    let linux = done.kernel();
+    assert!(done.stderr.contains("Linux 7.9.99 does without CONFIG_CARD"), "{}", done.stderr);
+    let shown = run(&mut fixture.uml(&["kernel", "show", &id(&linux)])).stdout;
+    assert!(shown.contains("lacks       CONFIG_CARD\n"), "{shown}");
 }
 
 #[test]
