@@ -11,7 +11,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::package::{self, Package};
-use super::suites::{Suite, keyrings, parse_uris, stages};
+use super::suites::{Suite, at_once, keyrings, parse_uris, stages};
 use super::version::{MINIMUM, Wanted};
 use crate::error::Error;
 use crate::process;
@@ -45,7 +45,12 @@ impl Apt {
             None => format!("linux-source-X.Y (at least {}.{})", MINIMUM.major, MINIMUM.minor),
         };
         let (configured, release) = self.configured()?;
-        self.search(what, stages(&configured, &release), || {
+        let mut stages = stages(&configured, &release);
+        if wanted.is_some() {
+            // The newest of a series may be in any of them: security updates are ahead of backports at times.
+            stages = vec![at_once(stages)];
+        }
+        self.search(what, stages, || {
             let names =
                 process::stdout(self.private("apt-cache").args(["pkgnames", "linux-source-"]))?;
             let names: Vec<&str> = names.lines().filter(|name| package::is_source(name)).collect();

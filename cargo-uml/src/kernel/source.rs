@@ -170,8 +170,11 @@ impl Source {
             apt.download(&package, &path, reporter)?;
         }
         let prefix = format!("{}_", package.name);
-        for (old, _) in packages(directory) {
-            if old != path && unpack::shown(&old).starts_with(&prefix) {
+        for (old, version) in packages(directory) {
+            if old != path
+                && version <= package.upstream
+                && unpack::shown(&old).starts_with(&prefix)
+            {
                 fs::remove_file(&old).map_err(Error::io("remove", &old))?;
             }
         }

@@ -73,6 +73,17 @@ pub(super) fn stages(configured: &[Suite], os_release: &str) -> Vec<Vec<Suite>> 
     stages
 }
 
+/// The suites of all stages, each once.
+pub(super) fn at_once(stages: Vec<Vec<Suite>>) -> Vec<Suite> {
+    let mut all = Vec::new();
+    for suite in stages.into_iter().flatten() {
+        if !all.contains(&suite) {
+            all.push(suite);
+        }
+    }
+    all
+}
+
 pub(super) fn keyrings() -> Vec<String> {
     let files = |(directory, prefix): (&'static str, &'static str)| {
         let entries = fs::read_dir(directory).into_iter().flatten().flatten();
@@ -125,6 +136,7 @@ mod tests {
             [suite(mirror, "trixie-backports"), suite(mirror, "bookworm-backports")]
         );
         assert_eq!(stages[1], parse_uris(URIS));
+        assert_eq!(at_once([stages.clone(), stages].concat()).len(), 4);
     }
 
     #[test]
