@@ -40,13 +40,15 @@ impl fmt::Display for Dropped {
     }
 }
 
-fn requests(fragment: &str) -> impl Iterator<Item = Request<'_>> {
+/// What a fragment's lines say, conditions and all.
+fn lines(fragment: &str) -> impl Iterator<Item = Request<'_>> {
     fragment.lines().filter_map(|line| {
         let (assignment, comment) = line.split_once('#').unwrap_or((line, ""));
         let (option, value) = assignment.trim().split_once('=')?;
-        let comment = comment.trim();
+        // What follows a colon is for people.
+        let condition = comment.split(':').next().unwrap_or_default().trim();
         let version =
-            |prefix| comment.strip_prefix(prefix).and_then(|text: &str| text.parse().ok());
+            |prefix| condition.strip_prefix(prefix).and_then(|text: &str| text.parse().ok());
         let condition = if let Some(version) = version("only before ") {
             Condition::OnlyBefore(version)
         } else if let Some(version) = version("optional before ") {
@@ -58,12 +60,27 @@ fn requests(fragment: &str) -> impl Iterator<Item = Request<'_>> {
     })
 }
 
+/// What `fragment` requests of `version`. As in Kconfig, the last of several assignments to an option is the one that
+/// counts, so fragments combine by being joined.
+fn requests<'a>(fragment: &'a str, version: &Version) -> Vec<Request<'a>> {
+    let mut last: HashMap<&str, usize> = HashMap::new();
+    let mut requests: Vec<Option<Request<'_>>> = Vec::new();
+    for request in lines(fragment) {
+        if matches!(&request.condition, Condition::OnlyBefore(end) if version >= end) {
+            continue;
+        }
+        if let Some(earlier) = last.insert(request.option, requests.len()) {
+            requests[earlier] = None;
+        }
+        requests.push(Some(request));
+    }
+    requests.into_iter().flatten().collect()
+}
+
 /// The fragment for one version, as `merge_config.sh` takes it.
 pub(crate) fn fragment_for(fragment: &str, version: &Version) -> String {
-    requests(fragment)
-        .filter(
-            |request| !matches!(&request.condition, Condition::OnlyBefore(end) if version >= end),
-        )
+    requests(fragment, version)
+        .iter()
         .map(|request| format!("{}={}\n", request.option, request.value))
         .collect()
 }
@@ -77,10 +94,10 @@ pub(crate) fn dropped(fragment: &str, version: &Version, resolved: &str) -> Vec<
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| line.split_once('='))
         .collect();
-    requests(fragment)
+    requests(fragment, version)
+        .into_iter()
         .filter(|request| match &request.condition {
-            Condition::Always => true,
-            Condition::OnlyBefore(end) => version < end,
+            Condition::Always | Condition::OnlyBefore(_) => true,
             Condition::OptionalBefore(end) => version >= end,
         })
         .filter_map(|request| {
@@ -106,7 +123,7 @@ mod tests {
     use super::*;
 
     const SAMPLE: &str = "# text = text\nCONFIG_A=y\nCONFIG_B=n\nCONFIG_LSM=\"a,b\"\n\
-                          CONFIG_OLD=y  # only before 6.16\nCONFIG_NEW=y # optional before 7.2\n";
+                          CONFIG_OLD=y  # only before 6.16\nCONFIG_NEW=y # optional before 7.2: why: so\n";
 
     fn version(text: &str) -> Version {
         text.parse().unwrap()
@@ -152,23 +169,48 @@ mod tests {
     }
 
     #[test]
-    fn the_embedded_fragment_is_well_formed() {
-        let mut seen = HashSet::new();
-        for line in FRAGMENT.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-            let request =
-                requests(line).next().unwrap_or_else(|| panic!("not an assignment: {line}"));
-            assert!(request.option.starts_with("CONFIG_"), "{line}");
-            assert!(
-                request.value == "y" || request.value == "n" || !request.value.starts_with('m'),
-                "no modules: {line}"
-            );
-            assert!(seen.insert(request.option), "twice: {line}");
-            assert_eq!(
-                line.contains('#'),
-                request.condition != Condition::Always,
-                "unknown comment: {line}"
-            );
+    fn of_joined_fragments_the_last_assignment_counts() {
+        let joined = format!("{SAMPLE}CONFIG_A=n\nCONFIG_B=y\n");
+        let resolved = "CONFIG_B=y\nCONFIG_LSM=\"a,b\"\nCONFIG_NEW=y\n";
+        assert_eq!(dropped(&joined, &version("7.2"), resolved), []);
+        assert_eq!(
+            fragment_for(&joined, &version("7.2")),
+            "CONFIG_LSM=\"a,b\"\nCONFIG_NEW=y\nCONFIG_A=n\nCONFIG_B=y\n"
+        );
+    }
+
+    #[test]
+    fn an_assignment_for_other_versions_replaces_nothing() {
+        let fragment = "CONFIG_A=y\nCONFIG_A=n  # only before 6.16\n";
+        assert_eq!(fragment_for(fragment, &version("7.2")), "CONFIG_A=y\n");
+        assert_eq!(fragment_for(fragment, &version("6.12")), "CONFIG_A=n\n");
+    }
+
+    #[test]
+    fn the_embedded_fragments_are_well_formed() {
+        let fragments = [
+            ("base", FRAGMENT, 400),
+            ("smp", include_str!("../../kernel/smp.config"), 1),
+            ("debug", include_str!("../../kernel/debug.config"), 30),
+            ("coverage", include_str!("../../kernel/coverage.config"), 1),
+            ("tiny", include_str!("../../kernel/tiny.config"), 30),
+        ];
+        for (name, fragment, least) in fragments {
+            let mut seen = HashSet::new();
+            for line in fragment.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+                let request = lines(line)
+                    .next()
+                    .unwrap_or_else(|| panic!("{name}: not an assignment: {line}"));
+                assert!(request.option.starts_with("CONFIG_"), "{name}: {line}");
+                assert_ne!(request.value, "m", "{name}: no modules: {line}");
+                assert!(seen.insert(request.option), "{name}: twice: {line}");
+                assert_eq!(
+                    line.contains('#'),
+                    request.condition != Condition::Always,
+                    "{name}: unknown comment: {line}"
+                );
+            }
+            assert!(seen.len() > least, "{name}");
         }
-        assert!(seen.len() > 400);
     }
 }

@@ -23,7 +23,7 @@ enum Suffix {
 }
 
 /// The series that uml-test's own tests run on, the preferred one first.
-pub(crate) const TESTED: [(u32, u32); 2] = [(7, 2), (6, 12)];
+pub(crate) const TESTED: [(u32, u32); 3] = [(7, 2), (6, 12), (6, 1)];
 
 /// The oldest series worth trying.
 pub(crate) const MINIMUM: Version = Version::new(6, 1);
