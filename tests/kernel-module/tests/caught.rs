@@ -19,8 +19,8 @@ const KMEMLEAK: &str = "/sys/kernel/debug/kmemleak";
 const LEAK_AGE: Duration = Duration::from_secs(5);
 
 fn load(parameters: &CStr) {
-    let module = File::open(MODULE)
-        .unwrap_or_else(|error| panic!("open {MODULE} (see README.md): {error}"));
+    let module =
+        File::open(MODULE).unwrap_or_else(|error| panic!("open {MODULE} (see README.md): {error}"));
     finit_module(module, parameters, ModuleInitFlags::empty())
         .unwrap_or_else(|errno| panic!("load {MODULE}: {errno}\n{}", kernel_log()));
 }
