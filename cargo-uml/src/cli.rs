@@ -3,7 +3,14 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::builder::PossibleValuesParser;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::kernel::flavour;
+
+use crate::doctor::DoctorArguments;
+use crate::matrix::MatrixArguments;
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo uml", bin_name = "cargo uml", version, about = "Kernels for uml-test")]
@@ -14,12 +21,29 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Provide the kernel that uml-test boots, building it if the cache has none
+    /// Provide the kernel that uml-test boots, building it if there is none
     ///
-    /// Prints the kernel's path on stdout. Without `--source`, the kernel source package of the machine's own package
-    /// mirror is used; no root is needed to fetch it. Missing build tools are installed through apt when run as root,
-    /// and named otherwise.
+    /// Prints the default kernel's path on stdout. Without one, or with one that an older version of this command
+    /// built, builds the best kernel source package of the machine's own package mirror; no root is needed to fetch
+    /// it. Missing build tools are installed through apt when run as root, and named otherwise.
     Setup(SetupArguments),
+    /// Check whether guests run on this host; if not, say why and what to do
+    ///
+    /// Ends by booting a guest. Exits with 0 if that answers, with 10 if no guest runs here. Missing build tools and
+    /// other things that guests run without are warnings.
+    Doctor(DoctorArguments),
+    /// Run the same tests with several kernels and print one table of the results
+    ///
+    /// Everything after `--` goes to cargo test. Exits with 0 if no test failed with any kernel, with 11 if one did or
+    /// left no record, with 12 if cargo failed otherwise (a compilation, say), with 130 if interrupted.
+    Matrix(MatrixArguments),
+    /// Build, choose and keep kernels
+    #[command(subcommand)]
+    Kernel(KernelCommand),
+    /// Print a completion script for a shell, for both `cargo uml` and `cargo-uml`
+    ///
+    /// For bash: source <(cargo uml completions bash)
+    Completions { shell: Shell },
 }
 
 #[derive(Debug, Args)]
@@ -29,9 +53,155 @@ pub(crate) struct SetupArguments {
     pub(crate) source: Option<PathBuf>,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum KernelCommand {
+    /// Build a kernel and print its path
+    ///
+    /// A kernel that is in the cache already is not built again. Its name is its series and flavours, such as 7.2 or
+    /// 6.1/debug+smp; the first kernel becomes the default.
+    Build(BuildArguments),
+    /// List the kernels in the cache
+    List(FormatArguments),
+    /// Show what a kernel is and where it came from
+    Show {
+        /// A kernel's name or id
+        #[arg(default_value = "default")]
+        name: String,
+        #[command(flatten)]
+        format: FormatArguments,
+    },
+    /// Choose the kernel that is booted where none is named, or print which it is
+    Default {
+        /// A kernel's name or id
+        name: Option<String>,
+    },
+    /// Print the path of a kernel's executable
+    Path {
+        /// A kernel's name or id
+        #[arg(default_value = "default")]
+        name: String,
+    },
+    /// Remove kernels' names, and the kernels that have no other
+    Remove {
+        /// Names or ids; an id removes all of a kernel's names
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// Remove kernels without a name and the trees of interrupted builds
+    Prune(PruneArguments),
+    /// Change a kernel's configuration in its menus, and save the difference as a fragment
+    Config(ConfigArguments),
+    /// Take a User Mode Linux kernel that you have into the cache
+    Adopt(AdoptArguments),
+    /// Install a kernel that somebody else built
+    Install(InstallArguments),
+}
+
+/// What a kernel is made of.
+#[derive(Debug, Args)]
+pub(crate) struct WhatArguments {
+    /// A version (7.2: the newest of the series; 7.2.12: exactly that), or a source tree or tarball
+    ///
+    /// Versions come from the machine's package mirror, else from kernel.org, by pinned checksum; signatures are not
+    /// verified. Without it, the best version that the mirror has.
+    #[arg(value_name = "VERSION|SOURCE")]
+    pub(crate) source: Option<String>,
+    /// A configuration that comes with this command; they combine
+    #[arg(long, value_name = "FLAVOUR", value_parser = flavours())]
+    pub(crate) flavour: Vec<String>,
+    /// A file of Kconfig options that goes over the flavours; the last one wins
+    #[arg(long, value_name = "FILE")]
+    pub(crate) fragment: Vec<PathBuf>,
+    /// Take this version from kernel.org, with this checksum
+    #[arg(long, value_name = "HEX")]
+    pub(crate) sha256: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BuildArguments {
+    #[command(flatten)]
+    pub(crate) what: WhatArguments,
+    /// The kernel's name
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArguments {
+    #[command(flatten)]
+    pub(crate) what: WhatArguments,
+    /// The fragment to write
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FormatArguments {
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Text,
+    /// For programs: the fields are documented and stay
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PruneArguments {
+    /// Also kernels that no guest was booted from for so many days, except the default
+    #[arg(long, value_name = "DAYS")]
+    pub(crate) unused_for: Option<u64>,
+    /// Also fetched kernel source
+    #[arg(long)]
+    pub(crate) sources: bool,
+    /// Only say what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AdoptArguments {
+    /// The kernel's executable; it is copied
+    pub(crate) path: PathBuf,
+    /// The kernel's name [default: adopted-VERSION]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Its modules: the directory of its release, as below /lib/modules
+    #[arg(long, value_name = "DIR")]
+    pub(crate) modules: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InstallArguments {
+    #[arg(value_enum)]
+    pub(crate) what: Installable,
+    /// The kernel's name
+    #[arg(long, default_value = "distro")]
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Installable {
+    /// The distribution's package user-mode-linux with its modules, from the package mirror, without root
+    Distro,
+}
+
+fn flavours() -> PossibleValuesParser {
+    PossibleValuesParser::new(flavour::ALL.map(|flavour| flavour.name))
+}
+
 /// Parses the process's arguments; on a usage error prints it and exits with status 2.
 pub(crate) fn parse() -> Command {
     Cli::parse_from(without_subcommand_name(std::env::args_os().collect())).command
+}
+
+/// The definition, for completions.
+pub(crate) fn definition() -> clap::Command {
+    Cli::command()
 }
 
 /// `cargo uml setup` runs `cargo-uml uml setup`; an alias, or a user, runs `cargo-uml setup`.
@@ -48,8 +218,10 @@ mod tests {
 
     fn source(arguments: &[&str]) -> Option<PathBuf> {
         let arguments = without_subcommand_name(arguments.iter().map(OsString::from).collect());
-        let Command::Setup(setup) = Cli::try_parse_from(arguments).unwrap().command;
-        setup.source
+        match Cli::try_parse_from(arguments).unwrap().command {
+            Command::Setup(setup) => setup.source,
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
@@ -64,7 +236,6 @@ mod tests {
 
     #[test]
     fn the_definition_is_consistent() {
-        use clap::CommandFactory;
-        Cli::command().debug_assert();
+        definition().debug_assert();
     }
 }

@@ -4,16 +4,18 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::kernel::config::Dropped;
-use crate::kernel::version::Version;
+use crate::kernel::fragment::Dropped;
+use crate::kernel::version::{Version, Wanted};
 
-/// Anything that has no code of its own. Usage errors exit with 2 (clap's).
+/// Anything that has no code of its own.
 pub(crate) const EXIT_FAILURE: u8 = 1;
+/// The command line, or a file that it names, is wrong; clap's code too.
+pub(crate) const EXIT_USAGE: u8 = 2;
 /// Build tools are missing and could not be installed.
 pub(crate) const EXIT_MISSING_TOOLS: u8 = 3;
 /// No kernel source: the mirror has none or can't be reached, or `--source` is not one.
 pub(crate) const EXIT_NO_SOURCE: u8 = 4;
-/// The kernel did not configure, compile or start.
+/// The kernel did not configure, compile, start or boot.
 pub(crate) const EXIT_BUILD_FAILED: u8 = 5;
 
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +47,7 @@ pub(crate) enum Error {
     Command { command: String, status: String, output: String },
 
     #[error(
-        "building a kernel needs {tools}, which this machine lacks; {remedy}, then run `cargo uml setup` again"
+        "building a kernel needs {tools}, which this machine lacks; {remedy}, then run this again"
     )]
     MissingTools { tools: String, remedy: String },
     #[error("could not install {packages} through apt{}", indented(output))]
@@ -61,12 +63,40 @@ pub(crate) enum Error {
     )]
     NoMirror,
     #[error(
-        "no package linux-source-X.Y (at least {minimum}) found; tried:{}\napt said:{}\n\
+        "no package {what} found; tried:{}\napt said:{}\n\
          check the network and apt's sources, or pass a Linux source tree or tarball with `--source`",
         indented(tried),
         indented(detail)
     )]
-    NoSourcePackage { minimum: Version, tried: String, detail: String },
+    NoPackage { what: String, tried: String, detail: String },
+    #[error(
+        "Linux {wanted} is neither on the package mirror nor among the releases whose checksums are known ({known}); \
+         for another release of kernel.org give its checksum: `cargo uml kernel build X.Y.Z --sha256 HEX`"
+    )]
+    NoVersionAnywhere {
+        wanted: Wanted,
+        known: String,
+        #[source]
+        source: Box<Error>,
+    },
+    #[error(
+        "{text} is neither a version, such as 7.2 or 7.2.12, nor a source tree or tarball that exists"
+    )]
+    NoSuchSource { text: String },
+    #[error("`--sha256` goes with an exact version, such as 6.12.64")]
+    HashWithoutVersion,
+    #[error("`--sha256` takes 64 hexadecimal digits, not {text:?}")]
+    BadHash { text: String },
+    #[error("could not download {url} ({status}){}", indented(output))]
+    Download { url: String, status: String, output: String },
+    #[error(
+        "what came from {url} has the wrong checksum, so it was thrown away:\n    \
+         expected {expected}\n    found    {found}\n\
+         a proxy's error page has one too; if the file is right, pass its checksum with `--sha256`"
+    )]
+    WrongChecksum { url: String, expected: String, found: String },
+    #[error("{package} contains no kernel (usr/bin/linux.uml)", package = package.display())]
+    NoKernelInPackage { package: PathBuf },
     #[error("{package} contains no tarball usr/src/linux-source-*.tar.*", package = package.display())]
     NoTarballInPackage { package: PathBuf },
     #[error(
@@ -90,27 +120,54 @@ pub(crate) enum Error {
     #[error("{path} names no kernel version (VERSION, PATCHLEVEL)", path = path.display())]
     NoVersion { path: PathBuf },
     #[error("Linux {version} is too old: uml-test needs {minimum} or newer")]
-    TooOld { version: Version, minimum: Version },
+    TooOld { version: String, minimum: Version },
 
     #[error(
         "Linux {version} does not honour {count} of the requested options:{}\n\
-         Kconfig drops an option whose dependencies are missing or that this version lacks; the resolved config is {config}",
+         a comment `# optional before X.Y` behind an option allows older versions to lack it; \
+         the resolved config is {config}",
         listed(dropped), count = dropped.len(), config = config.display()
     )]
     OptionsDropped { version: Version, dropped: Vec<Dropped>, config: PathBuf },
     #[error(
-        "`make {target}` failed with {status}{}{}\nthe whole log: {log}",
-        first(first_error.as_deref()), last(tail), log = log.display()
+        "`make {target}` failed with {status}{}{}{}\nthe whole log: {log}",
+        first(first_error.as_deref()), missing(*package), last(tail), log = log.display()
     )]
     Build {
         target: &'static str,
-        status: String,
+        status: std::process::ExitStatus,
+        package: Option<&'static str>,
         first_error: Option<String>,
         tail: String,
         log: PathBuf,
     },
     #[error("the built kernel {path} does not start: `--version` gave {found:?}, expected {expected:?}", path = path.display())]
     KernelDoesNotStart { path: PathBuf, expected: String, found: String },
+    #[error("{path} is no User Mode Linux kernel that runs here: `--version` gave {found:?}", path = path.display())]
+    NotAKernel { path: PathBuf, found: String },
+    #[error("the kernel {path} does not boot, so it was not installed", path = path.display())]
+    KernelDoesNotBoot {
+        path: PathBuf,
+        #[source]
+        source: Box<uml_test::Error>,
+    },
+    #[error("{path} changed while it was built; run this again", path = path.display())]
+    TreeChanged { path: PathBuf },
+
+    #[error("{fragment}, line {line}: `{text}`: {reason}")]
+    BadFragment { fragment: String, line: usize, text: String, reason: &'static str },
+    #[error(
+        "{name:?} can't be a kernel's name: it takes letters, digits and ._+-, with at most one / between such parts, \
+         and not `default`; choose one with `--name`"
+    )]
+    BadName { name: String },
+    #[error("two parts of this kernel are called {part}; name it with `--name`")]
+    AmbiguousName { part: String },
+    #[error(
+        "no kernel is called {name}; there are: {known}; `cargo uml kernel build` makes more, \
+         `cargo uml kernel list` shows them"
+    )]
+    UnknownKernel { name: String, known: String },
     #[error("could not write {path}", path = path.display())]
     Metadata {
         path: PathBuf,
@@ -135,11 +192,23 @@ impl Error {
             | Error::UnbuildablePath { .. }
             | Error::Spawn { .. }
             | Error::Command { .. }
+            | Error::UnknownKernel { .. }
+            | Error::TreeChanged { .. }
             | Error::Metadata { .. } => EXIT_FAILURE,
+            Error::BadFragment { .. }
+            | Error::BadName { .. }
+            | Error::AmbiguousName { .. }
+            | Error::HashWithoutVersion
+            | Error::BadHash { .. } => EXIT_USAGE,
             Error::MissingTools { .. } | Error::InstallTools { .. } => EXIT_MISSING_TOOLS,
             Error::NoApt
             | Error::NoMirror
-            | Error::NoSourcePackage { .. }
+            | Error::NoPackage { .. }
+            | Error::NoVersionAnywhere { .. }
+            | Error::NoSuchSource { .. }
+            | Error::Download { .. }
+            | Error::WrongChecksum { .. }
+            | Error::NoKernelInPackage { .. }
             | Error::NoTarballInPackage { .. }
             | Error::NotASourceTree { .. }
             | Error::UnknownSource { .. }
@@ -149,6 +218,8 @@ impl Error {
             | Error::TooOld { .. } => EXIT_NO_SOURCE,
             Error::OptionsDropped { .. }
             | Error::Build { .. }
+            | Error::NotAKernel { .. }
+            | Error::KernelDoesNotBoot { .. }
             | Error::KernelDoesNotStart { .. } => EXIT_BUILD_FAILED,
         }
     }
@@ -168,6 +239,12 @@ fn listed(dropped: &[Dropped]) -> String {
 
 fn first(error: Option<&str>) -> String {
     error.map_or_else(String::new, |error| format!("\nfirst error:{}", indented(error)))
+}
+
+fn missing(package: Option<&str>) -> String {
+    package.map_or_else(String::new, |package| {
+        format!("\nthe package {package} is probably missing: run `sudo apt-get install {package}`")
+    })
 }
 
 fn last(tail: &str) -> String {

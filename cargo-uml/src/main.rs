@@ -1,24 +1,27 @@
 //! The `cargo uml` command.
 //!
-//! `cargo uml setup` builds the kernel that `uml-test` boots and puts it into the user's cache; [`kernel`] owns how,
-//! [`kernel::cache`] documents where. stdout carries results only (the kernel's path), stderr everything else.
+//! It builds and keeps the kernels that `uml-test` boots, in the user's cache; [`kernel`] owns how, [`kernel::cache`]
+//! documents where, [`command`] has what each subcommand does. stdout carries results only (a kernel's path, a
+//! listing), stderr everything else.
 
 mod cli;
+mod command;
+mod doctor;
 mod error;
 mod kernel;
+mod listing;
+mod matrix;
 mod process;
 mod report;
-mod setup;
 
 use std::process::ExitCode;
 
-use crate::cli::Command;
 use crate::report::Reporter;
 
 fn main() -> ExitCode {
     let reporter = Reporter::new();
-    match run(&reporter) {
-        Ok(()) => ExitCode::SUCCESS,
+    match command::run(cli::parse(), &reporter) {
+        Ok(code) => code,
         Err(error) => {
             reporter.error(&error);
             let code = error
@@ -27,14 +30,4 @@ fn main() -> ExitCode {
             ExitCode::from(code)
         }
     }
-}
-
-fn run(reporter: &Reporter) -> anyhow::Result<()> {
-    match cli::parse() {
-        Command::Setup(arguments) => {
-            let kernel = setup::setup(arguments.source.as_deref(), reporter)?;
-            reporter.result(&kernel)?;
-        }
-    }
-    Ok(())
 }

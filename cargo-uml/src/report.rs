@@ -39,7 +39,7 @@ impl Reporter {
 
     /// A phase whose length is unknown.
     pub(crate) fn phase(&self, message: impl Display) -> Phase {
-        self.begin(message, ProgressBar::no_length(), "{spinner} {msg} [{elapsed}]")
+        self.begin(message, ProgressBar::no_length(), "{spinner} {msg} [{elapsed}] {prefix}")
     }
 
     /// A phase of `total` steps or bytes.
@@ -66,11 +66,18 @@ impl Reporter {
         Phase { bar }
     }
 
-    /// The command's result, the only thing on stdout.
+    /// The command's result: with [`Reporter::text`] the only thing on stdout.
     pub(crate) fn result(&self, path: &Path) -> io::Result<()> {
         let mut line = path.as_os_str().as_bytes().to_vec();
         line.push(b'\n');
         io::stdout().lock().write_all(&line)
+    }
+
+    /// A result that is text: a table, JSON, a completion script.
+    pub(crate) fn text(&self, text: &str) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes())?;
+        stdout.flush()
     }
 
     /// The error and its causes.
@@ -84,6 +91,11 @@ impl Reporter {
 }
 
 impl Phase {
+    /// Shows how many bytes have come, of a total that is unknown.
+    pub(crate) fn bytes(&self, count: u64) {
+        self.bar.set_prefix(format!("{}", indicatif::HumanBytes(count)));
+    }
+
     /// Moves to `position`. The total grows when it was counted too low, so that the bar never shows more than all.
     pub(crate) fn at(&self, position: u64) {
         if self.bar.length().is_some_and(|length| length < position) {

@@ -9,12 +9,14 @@ use syn::parse::{Parse, ParseStream};
 use syn::{Error, Ident, Lit, LitStr, Result, Token};
 
 /// The accepted form of every argument, for error messages.
-const FORMS: [(&str, &str); 5] = [
+const FORMS: [(&str, &str); 7] = [
     ("timeout", r#"timeout = "30s""#),
     ("mem", r#"mem = "256M""#),
     ("cmdline", r#"cmdline = "quiet loglevel=7""#),
     ("env", r#"env(NAME = "value")"#),
     ("rw_dir", r#"rw_dir = "path""#),
+    ("kernel", r#"kernel = ">=6.7""#),
+    ("config", r#"config = ["CONFIG_BTRFS_FS"]"#),
 ];
 
 /// Marks an attribute that the macro wrote itself, below `#[rstest]` or `#[tokio::test]`, and so
@@ -29,6 +31,8 @@ pub(crate) struct Args {
     pub(crate) cmdline: Option<LitStr>,
     pub(crate) env: Vec<(String, LitStr)>,
     pub(crate) rw_dirs: Vec<LitStr>,
+    pub(crate) kernel: Option<LitStr>,
+    pub(crate) config: Vec<LitStr>,
     /// [`MOVED`] is among them.
     pub(crate) moved: bool,
 }
@@ -66,6 +70,8 @@ impl Args {
                 Ok(())
             }
             "env" => self.parse_env(&name, input),
+            "kernel" => once(&mut self.kernel, &name, input),
+            "config" => self.parse_config(&name, input),
             MOVED => {
                 self.moved = true;
                 Ok(())
@@ -74,6 +80,36 @@ impl Args {
                 Err(Error::new(name.span(), format!("unknown argument `{other}`; {}", known())))
             }
         }
+    }
+
+    fn parse_config(&mut self, name: &Ident, input: ParseStream<'_>) -> Result<()> {
+        if !self.config.is_empty() {
+            return Err(twice(name));
+        }
+        if !input.peek(Token![=]) {
+            return Err(wrong_form(name, name.span()));
+        }
+        input.parse::<Token![=]>()?;
+        if !input.peek(syn::token::Bracket) {
+            return Err(wrong_form(name, input.span()));
+        }
+        let options;
+        syn::bracketed!(options in input);
+        if options.is_empty() {
+            return Err(wrong_form(name, name.span()));
+        }
+        while !options.is_empty() {
+            let option = string(name, &options)?;
+            if self.config.iter().any(|known| known.value() == option.value()) {
+                let message = format!("the option {:?} is given twice", option.value());
+                return Err(Error::new(option.span(), message));
+            }
+            self.config.push(option);
+            if !options.is_empty() {
+                options.parse::<Token![,]>()?;
+            }
+        }
+        Ok(())
     }
 
     fn parse_env(&mut self, name: &Ident, input: ParseStream<'_>) -> Result<()> {
@@ -112,10 +148,14 @@ impl Args {
 fn once(place: &mut Option<LitStr>, name: &Ident, input: ParseStream<'_>) -> Result<()> {
     let value = text(name, input)?;
     if place.is_some() {
-        return Err(Error::new(name.span(), format!("the argument `{name}` is given twice")));
+        return Err(twice(name));
     }
     *place = Some(value);
     Ok(())
+}
+
+fn twice(name: &Ident) -> Error {
+    Error::new(name.span(), format!("the argument `{name}` is given twice"))
 }
 
 fn text(name: &Ident, input: ParseStream<'_>) -> Result<LitStr> {
@@ -158,7 +198,7 @@ mod tests {
     fn every_argument_is_understood() {
         let args: Args = syn::parse2(quote! {
             timeout = "30s", mem = "256M", cmdline = "quiet", env(A = "b", r#type = "x",),
-            rw_dir = "one", rw_dir = "two",
+            rw_dir = "one", rw_dir = "two", kernel = ">=6.7", config = ["CONFIG_A", "CONFIG_B=m",],
         })
         .unwrap();
         assert_eq!(args.timeout.unwrap().value(), "30s");
@@ -168,6 +208,9 @@ mod tests {
         assert_eq!(env, [("A", "b".to_owned()), ("type", "x".to_owned())]);
         let directories: Vec<_> = args.rw_dirs.iter().map(LitStr::value).collect();
         assert_eq!(directories, ["one", "two"]);
+        assert_eq!(args.kernel.unwrap().value(), ">=6.7");
+        let options: Vec<_> = args.config.iter().map(LitStr::value).collect();
+        assert_eq!(options, ["CONFIG_A", "CONFIG_B=m"]);
         assert!(!args.moved);
     }
 
@@ -195,6 +238,11 @@ mod tests {
             (quote!(env = "A=b"), r#"`env` is written `env(NAME = "value")`"#),
             (quote!(env()), r#"`env` is written `env(NAME = "value")`"#),
             (quote!(env("A" = "b")), r#"`env` is written `env(NAME = "value")`"#),
+            (quote!(kernel = 6.7), r#"`kernel` is written `kernel = ">=6.7"`"#),
+            (quote!(config = "CONFIG_A"), r#"`config` is written `config = ["CONFIG_BTRFS_FS"]`"#),
+            (quote!(config = []), r#"`config` is written `config = ["CONFIG_BTRFS_FS"]`"#),
+            (quote!(config = [CONFIG_A]), r#"`config` is written `config = ["CONFIG_BTRFS_FS"]`"#),
+            (quote!(config("A")), r#"`config` is written `config = ["CONFIG_BTRFS_FS"]`"#),
             (quote!(env(A = 1)), r#"`env` is written `env(NAME = "value")`"#),
         ] {
             assert_eq!(refusal(given), wanted);
@@ -204,6 +252,9 @@ mod tests {
     #[test]
     fn repetitions_are_refused() {
         assert_eq!(refusal(quote!(mem = "1G", mem = "1G")), "the argument `mem` is given twice");
+        assert_eq!(refusal(quote!(config = ["A", "A"])), "the option \"A\" is given twice");
+        let message = "the argument `config` is given twice";
+        assert_eq!(refusal(quote!(config = ["A"], config = ["B"])), message);
         assert_eq!(refusal(quote!(env(A = "1", A = "2"))), "the variable `A` is set twice");
         assert_eq!(refusal(quote!(env(A = "1"), env(A = "1"))), "the variable `A` is set twice");
         assert_eq!(refusal(quote!(rw_dir = "x", rw_dir = "x")), "`rw_dir = \"x\"` is given twice");

@@ -136,6 +136,13 @@ fn settings(case: &Case, args: &Args) -> TokenStream {
         let directories = &args.rw_dirs;
         calls.extend(quote!(.rw_dirs(&[#(#directories),*])));
     }
+    if let Some(text) = &args.kernel {
+        calls.extend(quote_spanned!(text.span()=> .kernel(#text)));
+    }
+    if let Some(first) = args.config.first() {
+        let options = &args.config;
+        calls.extend(quote_spanned!(first.span()=> .config(&[#(#options),*])));
+    }
     calls
 }
 

@@ -21,6 +21,9 @@ use proc_macro::TokenStream;
 ///     assert!(std::fs::read_to_string("/proc/mounts").unwrap().contains(" / "));
 /// }
 ///
+/// #[uml_test(kernel = ">=6.7", config = ["CONFIG_BTRFS_FS"])]
+/// fn needs_a_kernel_with_btrfs() {}
+///
 /// #[uml_test(timeout = "30s", mem = "256M", env(LOG = "debug"))]
 /// fn hostname() -> Result<(), std::io::Error> {
 ///     std::fs::write("/proc/sys/kernel/hostname", "guest")
@@ -34,7 +37,7 @@ use proc_macro::TokenStream;
 ///
 /// # Arguments
 ///
-/// All are optional, and all values are string literals.
+/// All are optional, and all values are string literals, or a list of them.
 ///
 /// | argument | meaning |
 /// |---|---|
@@ -43,6 +46,13 @@ use proc_macro::TokenStream;
 /// | `cmdline = "quiet loglevel=7"` | kernel arguments, after the configured ones |
 /// | `env(NAME = "value", OTHER = "x")` | environment variables of the test |
 /// | `rw_dir = "path"` | a host directory that the guest may write, relative to the package; may be repeated |
+/// | `kernel = ">=6.7"` | versions of the kernel that the test is for: `>=`, `>`, `<`, `<=` or `=` and two or three numbers; `">=6.1, <6.13"` has to be both. Only the numbers given are compared: 6.12.9 is `=6.12` and not `>6.12` |
+/// | `config = ["CONFIG_BTRFS_FS", "CONFIG_HZ=100"]` | options that the kernel has to be built with: `CONFIG_X` (built in or a module), or with the value that a `.config` has, `=n` for one that is not set |
+///
+/// `kernel` and `config` are *gates*: on a kernel that does not fit, the test is ignored with the
+/// reason, as far as the harness can show that, and nothing boots. What a kernel is, its own file
+/// says: one that does not carry its configuration (`CONFIG_IKCONFIG`) fails tests with `config`.
+/// `UML_TEST_GATES=require` makes an unmet gate a failure.
 ///
 /// An unknown argument, a repetition or a value in another form is a compile error.
 ///

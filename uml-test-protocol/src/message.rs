@@ -41,6 +41,9 @@ pub struct Setup {
     pub keep: Vec<Bytes>,
     /// Absolute, canonical host directories that the guest may write.
     pub rw_dirs: Vec<Bytes>,
+    /// Absolute host directory that the guest sees as `/lib/modules`, the kernel's modules in it
+    /// under its release.
+    pub modules: Option<Bytes>,
     /// Credited to the guest's random number generator, so that nothing in it waits for entropy.
     pub seed: [u8; 32],
     /// The environment that processes start from, `NAME=value`.

@@ -1,11 +1,13 @@
 //! What a guest is made of: finds the kernel, holds the agent.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Config, variable};
+use crate::cache;
+use crate::config::{Config, KernelChoice, variable};
 use crate::error::KernelError;
 
 /// The guest agent, a static executable; the build script made it.
@@ -17,26 +19,79 @@ const PROGRAMS: [&str; 2] = ["linux", "linux.uml"];
 /// Finds the kernel that the configuration names, or else the best there is.
 ///
 /// # Errors
-/// [`KernelError::Unusable`] where the named one is no kernel: another one than asked for is never
-/// taken silently. [`KernelError::NotFound`] with every place looked at.
+/// [`KernelError::Unusable`] or [`KernelError::UnknownName`] where one is named and cannot be had:
+/// another one than asked for is never taken silently. [`KernelError::NotFound`] with every place
+/// looked at.
 pub(crate) fn kernel(config: &Config) -> Result<PathBuf, KernelError> {
-    if let Some(path) = &config.kernel {
-        let origin = "UML_TEST_KERNEL or the configuration".to_owned();
-        return match check(path) {
-            Ok(()) => Ok(path.clone()),
-            Err(reason) => Err(KernelError::Unusable { path: path.clone(), origin, reason }),
-        };
+    match &config.kernel {
+        Some(KernelChoice::Path(path)) => usable(path.clone(), "the test's own code"),
+        Some(KernelChoice::Written { text, base, place }) => written(text, base, place),
+        None => any(),
     }
+}
+
+fn usable(path: PathBuf, origin: &str) -> Result<PathBuf, KernelError> {
+    match check(&path) {
+        Ok(()) => Ok(path),
+        Err(reason) => Err(KernelError::Unusable { path, origin: origin.to_owned(), reason }),
+    }
+}
+
+/// The kernel of that name or path: a name has no slash, or is known, or no file is there.
+fn written(text: &OsStr, base: &Path, place: &str) -> Result<PathBuf, KernelError> {
+    let path = base.join(text);
+    let Some(name) = text.to_str().filter(|text| cache::is_name(text)) else {
+        return usable(path, place);
+    };
+    let cache = cache::dir();
+    if let Some(linux) = cache.as_ref().and_then(|cache| cache::named(cache, name)) {
+        return usable(linux, &format!("the name `{name}` in {place}"));
+    }
+    let is_file = path.exists();
+    if name.contains('/') && is_file {
+        return usable(path, place);
+    }
+    let names = cache.as_deref().map(cache::names).unwrap_or_default();
+    Err(KernelError::UnknownName {
+        name: name.to_owned(),
+        origin: place.to_owned(),
+        looked: match &cache {
+            Some(cache) => cache.join("names").display().to_string(),
+            None => NO_CACHE.to_owned(),
+        },
+        known: if names.is_empty() { "none".to_owned() } else { names.join(", ") },
+        file: match (is_file, name.contains('/')) {
+            (true, _) => format!("; the file of that name is written ./{name}"),
+            (false, true) => format!("; there is no file {} either", path.display()),
+            (false, false) => String::new(),
+        },
+    })
+}
+
+/// The default, else the newest, else one along `PATH`.
+fn any() -> Result<PathBuf, KernelError> {
     let mut looked = String::new();
-    match cache_dir() {
+    match cache::dir() {
         Some(cache) => {
-            let kernels = cache.join("kernels");
-            if let Some(newest) = newest_kernel(&kernels) {
+            let link = cache::link(&cache, cache::DEFAULT);
+            match cache::named(&cache, cache::DEFAULT).map(|linux| (check(&linux), linux)) {
+                Some((Ok(()), linux)) => return Ok(linux),
+                Some((Err(reason), linux)) => {
+                    let (link, linux) = (link.display(), linux.display());
+                    let _ = writeln!(looked, "  {link}: {linux}: {reason}");
+                }
+                None => {
+                    let _ = writeln!(looked, "  {}: none", link.display());
+                }
+            }
+            if let Some(newest) = cache::newest(&cache, |path| check(path).is_ok()) {
                 return Ok(newest);
             }
-            let _ = writeln!(looked, "  {}/*/linux: none", kernels.display());
+            let _ = writeln!(looked, "  {}/kernels/*/linux: none", cache.display());
         }
-        None => looked.push_str("  the cache directory: neither XDG_CACHE_HOME nor HOME is set\n"),
+        None => {
+            let _ = writeln!(looked, "  {NO_CACHE}");
+        }
     }
     for dir in variable("PATH").iter().flat_map(std::env::split_paths) {
         for program in PROGRAMS {
@@ -55,33 +110,8 @@ pub(crate) fn kernel(config: &Config) -> Result<PathBuf, KernelError> {
     Err(KernelError::NotFound { looked })
 }
 
-/// Where kernels are kept. `cargo-uml` writes what is read here: `kernels/ID/linux`.
-pub(crate) fn cache_dir() -> Option<PathBuf> {
-    let below = |name, rest: &str| variable(name).map(|dir| PathBuf::from(dir).join(rest));
-    variable("UML_TEST_CACHE_DIR")
-        .map(PathBuf::from)
-        .or_else(|| below("XDG_CACHE_HOME", "uml-test"))
-        .or_else(|| below("HOME", ".cache/uml-test"))
-}
-
-/// The kernel that was installed last.
-fn newest_kernel(kernels: &Path) -> Option<PathBuf> {
-    std::fs::read_dir(kernels)
-        .ok()?
-        .filter_map(|entry| {
-            let entry = entry.ok()?;
-            // A kernel that is being put together has a name with a dot in front.
-            if entry.file_name().as_encoded_bytes().starts_with(b".") {
-                return None;
-            }
-            let path = entry.path().join("linux");
-            let modified = path.metadata().ok()?.modified().ok()?;
-            check(&path).ok()?;
-            Some((modified, path))
-        })
-        .max()
-        .map(|(_, path)| path)
-}
+/// Said in the place of the cache directory.
+const NO_CACHE: &str = "the cache directory: neither XDG_CACHE_HOME nor HOME is set";
 
 /// Whether a file can be a kernel at all: an executable ELF file for x86-64. Whether it is one
 /// shows when it boots.
@@ -138,9 +168,27 @@ mod tests {
 
     #[test]
     fn a_named_kernel_is_never_replaced_by_another() {
-        let config = Config { kernel: Some("/etc/passwd".into()), ..Config::default() };
+        let text = "/etc/passwd".into();
+        let place = "UML_TEST_KERNEL".to_owned();
+        let choice = KernelChoice::Written { text, base: PathBuf::new(), place };
+        let config = Config { kernel: Some(choice), ..Config::default() };
         let error = kernel(&config).unwrap_err().to_string();
         assert!(error.starts_with("/etc/passwd (from UML_TEST_KERNEL"), "{error}");
         assert!(error.contains("cargo uml setup"), "{error}");
+    }
+
+    #[test]
+    fn what_could_be_a_name_and_is_a_file_is_told_apart() {
+        let base = Path::new("/proc");
+        let found = written("self/exe".as_ref(), base, "here").unwrap();
+        assert_eq!(found, Path::new("/proc/self/exe"), "a slash, and no such name");
+        let error = written("version".as_ref(), base, "here").unwrap_err().to_string();
+        assert!(error.starts_with("no kernel is named `version` (from here)"), "{error}");
+        assert!(error.contains("cargo uml kernel build version"), "{error}");
+        assert!(error.contains("is written ./version"), "{error}");
+        let error = written("self/none".as_ref(), base, "here").unwrap_err().to_string();
+        assert!(error.contains("no file /proc/self/none either"), "{error}");
+        let error = written("./version".as_ref(), base, "here").unwrap_err().to_string();
+        assert!(error.starts_with("/proc/./version (from here)"), "{error}");
     }
 }

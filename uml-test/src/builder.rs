@@ -4,15 +4,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::case::Overrides;
-use crate::config::{self, Config, Sandbox, Traps};
-use crate::error::Error;
+use crate::config::{self, Config, KernelChoice, Sandbox, Traps};
+use crate::error::{ConfigError, Error};
 use crate::vm::{self, Vm};
 
 /// Settings of a guest to be booted. Starts from the package's configuration.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is booted before `boot` is called"]
 pub struct VmBuilder {
-    config: Result<Config, std::sync::Arc<Error>>,
+    config: Result<Config, ConfigError>,
     manifest_dir: PathBuf,
     lifetime: Option<Duration>,
 }
@@ -22,16 +22,27 @@ impl VmBuilder {
     pub(crate) fn new() -> Self {
         let manifest_dir = config::manifest_dir(".");
         let config = config::resolve(&manifest_dir, &Overrides::NONE, &config::variables());
-        Self {
-            config: config.map_err(|error| std::sync::Arc::new(error.into())),
-            manifest_dir,
-            lifetime: None,
-        }
+        Self { config, manifest_dir, lifetime: None }
     }
 
-    /// Boots this kernel.
+    /// These settings, for a package in `manifest_dir`.
+    pub(crate) fn of(config: Config, manifest_dir: &Path) -> Self {
+        Self { config: Ok(config), manifest_dir: manifest_dir.to_owned(), lifetime: None }
+    }
+
+    /// What the `UML_TEST_*` variables say, without any package's configuration: for programs that
+    /// boot kernels of their own choice. Name one with [`VmBuilder::kernel`]; `UML_TEST_KERNEL`
+    /// is not read.
+    pub fn of_environment() -> Self {
+        let mut variables = config::variables();
+        variables.remove("UML_TEST_KERNEL");
+        let config = config::of_variables(&variables);
+        Self { config, manifest_dir: PathBuf::from("/"), lifetime: None }
+    }
+
+    /// Boots the kernel in this file.
     pub fn kernel(self, path: impl Into<PathBuf>) -> Self {
-        self.with(|config| config.kernel = Some(path.into()))
+        self.with(|config| config.kernel = Some(KernelChoice::Path(path.into())))
     }
 
     /// Guest memory in bytes.
@@ -83,9 +94,7 @@ impl VmBuilder {
     pub fn boot(self) -> Result<Vm, Error> {
         match self.config {
             Ok(config) => vm::boot(&config, &self.manifest_dir, self.lifetime),
-            // A clone of this builder may have the original.
-            Err(error) => Err(std::sync::Arc::try_unwrap(error)
-                .unwrap_or_else(|shared| Error::Request(shared.to_string()))),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -94,5 +103,25 @@ impl VmBuilder {
             change(config);
         }
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_setting_stays_one_in_every_copy() {
+        let wrong = ConfigError::Value {
+            place: "UML_TEST_MEM".to_owned(),
+            expected: "a size",
+            found: "lots".to_owned(),
+        };
+        let builder =
+            VmBuilder { config: Err(wrong), manifest_dir: PathBuf::from("/"), lifetime: None };
+        for builder in [builder.clone(), builder.mem(1 << 30)] {
+            let error = builder.boot().unwrap_err();
+            assert!(matches!(error, Error::Config(ConfigError::Value { .. })), "{error:?}");
+        }
     }
 }

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::gates::{Gates, is_option, is_requirement};
+
 /// What `#[should_panic]` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShouldPanic {
@@ -68,6 +70,8 @@ pub struct TestCase {
     pub should_panic: ShouldPanic,
     /// What the attribute's arguments ask for.
     pub overrides: Overrides,
+    /// What the attribute's arguments ask of the kernel.
+    pub gates: Gates,
     /// The body.
     pub body: Body,
 }
@@ -111,6 +115,7 @@ impl TestCase {
             ignored: None,
             should_panic: ShouldPanic::No,
             overrides: Overrides::NONE,
+            gates: Gates::NONE,
             body,
         }
     }
@@ -170,6 +175,36 @@ impl TestCase {
     /// Names host directories that the guest may write.
     pub const fn rw_dirs(mut self, directories: &'static [&'static str]) -> Self {
         self.overrides.rw_dirs = directories;
+        self
+    }
+
+    /// Runs the case on kernels of these versions only.
+    ///
+    /// # Panics
+    /// Where [`is_requirement`] refuses the text; in a `static` that is a compile error.
+    pub const fn kernel(mut self, text: &'static str) -> Self {
+        assert!(
+            is_requirement(text),
+            "uml_test: `kernel` wants >=, >, <, <= or = and a version of two or three numbers, several separated by commas: \">=6.7\", \">=6.1, <6.13\""
+        );
+        self.gates.kernel = Some(text);
+        self
+    }
+
+    /// Runs the case on kernels with these options only.
+    ///
+    /// # Panics
+    /// Where [`is_option`] refuses one; in a `static` that is a compile error.
+    pub const fn config(mut self, options: &'static [&'static str]) -> Self {
+        let mut at = 0;
+        while at < options.len() {
+            assert!(
+                is_option(options[at]),
+                "uml_test: `config` wants options as a kernel's .config has them: \"CONFIG_BTRFS_FS\" (built in or a module), \"CONFIG_BTRFS_FS=m\", \"CONFIG_HZ=100\""
+            );
+            at += 1;
+        }
+        self.gates.config = options;
         self
     }
 

@@ -16,12 +16,16 @@ use serde::Deserialize;
 use crate::case::{Overrides, parse_duration, parse_size};
 use crate::error::ConfigError;
 
+pub use words::{LibtestSkips, MissingKernel, Sandbox, Traps, UnmetGates};
+
+mod words;
+
 /// Where guests run, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
     /// The kernel to boot; `None` to look for one.
-    pub kernel: Option<PathBuf>,
+    pub kernel: Option<KernelChoice>,
     /// Guest memory in bytes.
     pub mem: u64,
     /// Time limit of a test's body.
@@ -40,6 +44,8 @@ pub struct Config {
     pub sandbox: Sandbox,
     /// What becomes of tests where there is no kernel.
     pub missing_kernel: MissingKernel,
+    /// What becomes of tests whose gates the kernel does not meet.
+    pub gates: UnmetGates,
     /// What libtest shows for a test that did not run.
     pub libtest_skips: LibtestSkips,
     /// How many run directories of failed tests are kept.
@@ -61,6 +67,7 @@ impl Default for Config {
             traps: Traps::Auto,
             sandbox: Sandbox::Auto,
             missing_kernel: MissingKernel::Fail,
+            gates: UnmetGates::Ignore,
             libtest_skips: LibtestSkips::Default,
             keep_runs: 20,
             run_dir: None,
@@ -68,67 +75,20 @@ impl Default for Config {
     }
 }
 
-/// Declares a setting with a fixed set of words.
-macro_rules! words {
-    ($(#[$meta:meta])* $name:ident: $expected:literal { $($(#[$variant_meta:meta])* $variant:ident = $word:literal,)+ }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $name { $($(#[$variant_meta])* $variant,)+ }
-
-        impl $name {
-            const EXPECTED: &str = $expected;
-
-            fn parse(word: &str) -> Option<Self> {
-                match word { $($word => Some(Self::$variant),)+ _ => None }
-            }
-        }
-    };
-}
-
-words! {
-    /// How the kernel intercepts the system calls and faults of its user space.
-    Traps: "auto, seccomp or ptrace" {
-        /// seccomp where the kernel has it (Linux 6.16 and later), else ptrace.
-        Auto = "auto",
-        /// seccomp or nothing.
-        Seccomp = "seccomp",
-        /// ptrace: slower, and guest user space cannot reach the kernel's own memory.
-        Ptrace = "ptrace",
-    }
-}
-
-words! {
-    /// Whether the guest is kept from writing the host's files.
-    Sandbox: "auto, require or off" {
-        /// As far as the host's kernel can.
-        Auto = "auto",
-        /// Wholly, or the test is an infrastructure failure.
-        Require = "require",
-        /// Not at all: guest root may do whatever this user may.
-        Off = "off",
-    }
-}
-
-words! {
-    /// What becomes of tests where there is no kernel.
-    MissingKernel: "fail or skip" {
-        /// They fail.
-        Fail = "fail",
-        /// The custom runner lists them as ignored; under libtest see [`LibtestSkips`].
-        Skip = "skip",
-    }
-}
-
-words! {
-    /// What libtest, which has no skipping at run time, shows for a test that did not run.
-    LibtestSkips: "default, pass or fail" {
-        /// `skip!` passes with a printed reason; a missing kernel fails.
-        Default = "default",
-        /// Both pass with a printed reason.
-        Pass = "pass",
-        /// Both fail.
-        Fail = "fail",
-    }
+/// The kernel that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KernelChoice {
+    /// This file.
+    Path(PathBuf),
+    /// What a manifest or a variable says: a path, or the name of a cached kernel.
+    Written {
+        /// As it stands there.
+        text: OsString,
+        /// Where a relative path starts; empty for the working directory.
+        base: PathBuf,
+        /// Where it stands.
+        place: String,
+    },
 }
 
 /// The variables, and the keys they override.
@@ -136,11 +96,13 @@ const VARIABLES: &[&str] = &[
     "UML_TEST_BOOT_TIMEOUT",
     "UML_TEST_CACHE_DIR",
     "UML_TEST_CMDLINE",
+    "UML_TEST_GATES",
     "UML_TEST_KEEP_RUNS",
     "UML_TEST_KERNEL",
     "UML_TEST_LIBTEST_SKIPS",
     "UML_TEST_MEM",
     "UML_TEST_MISSING_KERNEL",
+    "UML_TEST_RESULTS",
     "UML_TEST_RUN_DIR",
     "UML_TEST_SANDBOX",
     "UML_TEST_TIMEOUT",
@@ -226,6 +188,16 @@ pub(crate) fn resolve(
     Ok(config)
 }
 
+/// The settings without a package: defaults and variables.
+///
+/// # Errors
+/// A variable that cannot be used, with what would be right.
+pub(crate) fn of_variables(variables: &Variables) -> Result<Config, ConfigError> {
+    let mut config = Config::default();
+    apply_variables(&mut config, variables)?;
+    Ok(config)
+}
+
 /// Makes the `rw_dir`s of a configuration absolute and canonical.
 ///
 /// # Errors
@@ -236,7 +208,10 @@ pub(crate) fn check_rw_dirs(config: &mut Config) -> Result<(), ConfigError> {
             true => Ok(path),
             false => Err(std::io::ErrorKind::NotADirectory.into()),
         });
-        *dir = canonical.map_err(|source| ConfigError::RwDir { path: dir.clone(), source })?;
+        *dir = canonical.map_err(|error| {
+            let source = error.into();
+            ConfigError::RwDir { path: dir.clone(), source }
+        })?;
     }
     Ok(())
 }
@@ -289,7 +264,7 @@ fn read_manifest(path: &Path) -> Result<Option<(PathBuf, String)>, ConfigError> 
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some((path.to_owned(), text))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(ConfigError::Read { path: path.to_owned(), source }),
+        Err(error) => Err(ConfigError::Read { path: path.to_owned(), source: error.into() }),
     }
 }
 
@@ -352,7 +327,13 @@ fn apply_table(
         keep_runs,
         run_dir,
     } = table;
-    set(&mut config.kernel, kernel.map(|path| Some(base.join(path))));
+    set(
+        &mut config.kernel,
+        kernel.map(|text| {
+            let (text, base) = (text.into_os_string(), base.to_owned());
+            Some(KernelChoice::Written { text, base, place: place("kernel") })
+        }),
+    );
     set(&mut config.run_dir, run_dir.map(|path| Some(base.join(path))));
     set(&mut config.mem, parsed(mem, SIZE, parse_size, || place("mem"))?);
     set(&mut config.timeout, parsed(timeout, DURATION, parse_duration, || place("timeout"))?);
@@ -407,7 +388,17 @@ fn apply_variables(config: &mut Config, variables: &Variables) -> Result<(), Con
             }),
         }
     };
-    set(&mut config.kernel, path("UML_TEST_KERNEL"));
+    set(
+        &mut config.kernel,
+        path("UML_TEST_KERNEL").flatten().map(|text| {
+            let (text, base) = (text.into_os_string(), PathBuf::new());
+            Some(KernelChoice::Written { text, base, place: "UML_TEST_KERNEL".to_owned() })
+        }),
+    );
+    if let Some(found) = path("UML_TEST_RESULTS").flatten().filter(|path| !path.is_absolute()) {
+        let (place, found) = ("UML_TEST_RESULTS".to_owned(), found.display().to_string());
+        return Err(ConfigError::Value { place, expected: "an absolute path", found });
+    }
     set(&mut config.run_dir, path("UML_TEST_RUN_DIR"));
     let value = |name: &'static str| -> Result<_, ConfigError> { Ok((text(name)?, name)) };
     macro_rules! from_variable {
@@ -427,6 +418,7 @@ fn apply_variables(config: &mut Config, variables: &Variables) -> Result<(), Con
         MissingKernel::EXPECTED,
         MissingKernel::parse
     );
+    from_variable!(gates, "UML_TEST_GATES", UnmetGates::EXPECTED, UnmetGates::parse);
     from_variable!(
         libtest_skips,
         "UML_TEST_LIBTEST_SKIPS",

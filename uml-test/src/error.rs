@@ -1,6 +1,7 @@
 //! Typed errors of the public API.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use uml_test_protocol::Failure;
@@ -138,7 +139,7 @@ impl std::fmt::Display for GuestEnd {
 }
 
 /// A setting that cannot be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// A manifest could not be read.
@@ -148,7 +149,7 @@ pub enum ConfigError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: Arc<std::io::Error>,
     },
     /// A manifest has settings that are none, or of the wrong kind.
     #[error("in {}: {message}", path.display())]
@@ -183,7 +184,7 @@ pub enum ConfigError {
         path: PathBuf,
         /// Why not.
         #[source]
-        source: std::io::Error,
+        source: Arc<std::io::Error>,
     },
 }
 
@@ -199,6 +200,23 @@ pub enum KernelError {
     NotFound {
         /// Every place looked at.
         looked: String,
+    },
+    /// No cached kernel has that name.
+    #[error(
+        "no kernel is named `{name}` (from {origin}); looked at {looked}, the names there are: \
+         {known}; `cargo uml kernel build {name}` (from the cargo-uml package) builds one{file}"
+    )]
+    UnknownName {
+        /// The name.
+        name: String,
+        /// Where it stands.
+        origin: String,
+        /// Where names are looked up.
+        looked: String,
+        /// All there are.
+        known: String,
+        /// What is to be said of a file of that name.
+        file: String,
     },
     /// The one that was named cannot be used.
     #[error(

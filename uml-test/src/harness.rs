@@ -7,11 +7,11 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use uml_test_protocol::Stream;
 
 use crate::case::{ShouldPanic, TestCase, TestReturn};
-use crate::config::{self, Config, LibtestSkips, MissingKernel};
+use crate::config::{self, Config, LibtestSkips, MissingKernel, UnmetGates};
 use crate::guest::{self, Guest, Place};
 use crate::outcome::{Infrastructure, Outcome, TestFailure};
 use crate::runner::{self, Run};
-use crate::{artifacts, registry, report};
+use crate::{artifacts, registry, report, results};
 
 /// What libtest and libtest-mimic end with when a test failed.
 const TEST_FAILURE: u8 = 101;
@@ -33,7 +33,33 @@ pub fn run_under_libtest<R: TestReturn>(case: &'static TestCase) -> R {
             run
         }
     };
+    record(case, &run, shown_by_libtest(case, &run));
     show_in_libtest(case, run)
+}
+
+/// The word for what [`show_in_libtest`] shows.
+fn shown_by_libtest(case: &TestCase, run: &Run) -> &'static str {
+    let expects_panic = case.should_panic != ShouldPanic::No;
+    match &run.outcome {
+        Outcome::Skipped { .. } | Outcome::Ignored { .. }
+            if expects_panic || run.config.libtest_skips == LibtestSkips::Fail =>
+        {
+            "failed"
+        }
+        Outcome::Infrastructure(Infrastructure::NotStarted { .. })
+            if !expects_panic && passes_without_kernel(&run.config) =>
+        {
+            "skipped"
+        }
+        outcome => results::word(outcome),
+    }
+}
+
+/// A record that cannot be written changes no verdict, and is missed by whoever wanted it.
+fn record(case: &TestCase, run: &Run, shown: &str) {
+    if let Err(error) = results::write(case, run, shown) {
+        report::announce(&error);
+    }
 }
 
 /// Shows an outcome in the only two ways libtest knows, returning and panicking. With
@@ -49,9 +75,9 @@ fn show_in_libtest<R: TestReturn>(case: &TestCase, run: Run) -> R {
             (Some(message), true) => unwind(message.clone()),
             _ => R::passed(),
         },
-        Outcome::Skipped { reason } => match run.config.libtest_skips {
+        Outcome::Skipped { .. } | Outcome::Ignored { .. } => match run.config.libtest_skips {
             LibtestSkips::Default | LibtestSkips::Pass => {
-                report::announce(&format!("{} skipped: {reason}", case.name()));
+                report::announce(&format!("{} {}", case.name(), run.outcome));
                 R::passed()
             }
             LibtestSkips::Fail => {
@@ -156,6 +182,9 @@ fn run_on_host() -> ExitCode {
         report::announce(&format!("tests are ignored: {reason}"));
     }
     let (capture, no_kernel) = (!shows_output(), missing.is_some());
+    // A test that is marked as ignored is shown so without a reason. So unless that is asked for, it
+    // is its own run, which boots nothing, that says why.
+    let asked_for_ignored = arguments.list || arguments.ignored;
     let trials = cases
         .into_iter()
         .map(|(name, case)| {
@@ -164,7 +193,9 @@ fn run_on_host() -> ExitCode {
                 Some(reason) => Ok(Completion::ignored_with(reason)),
                 None => run_trial(case, capture),
             })
-            .with_ignored_flag(case.ignored.is_some() || no_kernel)
+            .with_ignored_flag(
+                case.ignored.is_some() || no_kernel || asked_for_ignored && is_gated(case),
+            )
         })
         .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
@@ -181,13 +212,29 @@ fn missing_kernel(case: &TestCase) -> Option<String> {
     }
 }
 
+/// Whether a test is not for the kernel, where that is to be shown as ignored.
+fn is_gated(case: &TestCase) -> bool {
+    if case.gates.is_none() {
+        return false;
+    }
+    let manifest_dir = config::manifest_dir(case.manifest_dir);
+    // What cannot be decided fails the test with a message of its own.
+    config::resolve(&manifest_dir, &case.overrides, &config::variables()).is_ok_and(|config| {
+        config.gates == UnmetGates::Ignore
+            && matches!(runner::unmet_gate(case, &config), Ok(Some(_)))
+    })
+}
+
 fn run_trial(case: &'static TestCase, capture: bool) -> Result<Completion, Failed> {
     let mut discard = |_: Stream, _: &[u8]| {};
     let mut through = report::write_through;
     let run = runner::run(case, if capture { &mut discard } else { &mut through });
+    record(case, &run, results::word(&run.outcome));
     match &run.outcome {
         Outcome::Passed => Ok(Completion::Completed),
-        Outcome::Skipped { reason } => Ok(Completion::ignored_with(reason)),
+        Outcome::Skipped { reason } | Outcome::Ignored { reason } => {
+            Ok(Completion::ignored_with(reason))
+        }
         Outcome::Failed(_)
         | Outcome::TimedOut { .. }
         | Outcome::KernelPanicked { .. }

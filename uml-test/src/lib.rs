@@ -38,14 +38,24 @@
 //!   cgroup2, securityfs, debugfs, tracefs, configfs, mqueue and bpf are the guest's own.
 //! - `/` is an overlayfs, which cannot be the upper layer of another one: a test of overlayfs puts
 //!   its upper directory on a tmpfs of its own.
+//! - A cached kernel with a `modules` directory beside it has that as `/lib/modules`: `modprobe`
+//!   works, and so does the kernel's own loading of modules, if the host has `/sbin/modprobe`.
 //! - `lo` is up, the hostname is `uml-test`, the clock is the host's.
 //!
 //! # Verdicts
 //!
 //! A test passes when its process says so over a channel that the host checks, and then exits
 //! well; silence is never success. [`outcome`] lists all that can become of a test, and how each is
-//! told from the others. A failure's text has the reason first, then the test's output, the last
+//! told from the others. A failure's text has the reason first, then the test's output (of more
+//! than 16 MiB the beginning and the end), the last
 //! lines of the kernel's console, and a directory (`target/uml-test/…`) where all of it is kept.
+//!
+//! # Gates
+//!
+//! `#[uml_test(kernel = ">=6.7", config = ["CONFIG_BTRFS_FS"])]` is for kernels of these versions
+//! with this option; on others the test is ignored with the reason, and nothing boots. The version
+//! and the configuration are those that the kernel's own file states. `UML_TEST_GATES=require`, in
+//! a CI that provides the kernel, makes an unmet gate a failure.
 //!
 //! # What each way of running shows
 //!
@@ -58,7 +68,17 @@
 //!
 #![doc = include_str!("../docs/settings.md")]
 //!
+//! # Several kernels
+//!
+//! `cargo uml matrix --kernel 6.1 --kernel 7.2/debug -- --package my-crate` runs `cargo test` (with
+//! `--nextest`, `cargo nextest run`) once for each kernel and ends with one table: tests by kernels,
+//! with the reasons of what failed or was ignored. It exits with 0 only if every test left a record
+//! with every kernel and none failed. `--format json` has the same for programs.
+//!
 //! # The host
+//!
+//! `cargo uml doctor` checks all of the following on a host, boots a guest, and says what to do
+//! about what is amiss.
 //!
 //! The kernel process runs under [Landlock] and a seccomp filter: it can write its run directory
 //! and the `rw_dir`s, and nothing else; it can connect to nothing and open no network socket, nor
@@ -93,6 +113,7 @@ mod builder;
 pub mod case;
 pub mod config;
 mod error;
+pub mod gates;
 pub mod outcome;
 mod registry;
 mod usage;
@@ -100,11 +121,19 @@ mod usage;
 #[cfg(supported_host)]
 mod artifacts;
 #[cfg(supported_host)]
+mod cache;
+#[cfg(supported_host)]
 mod guest;
 #[cfg(supported_host)]
 mod harness;
 #[cfg(supported_host)]
+mod kernel_image;
+#[cfg(supported_host)]
+mod output;
+#[cfg(supported_host)]
 mod report;
+#[cfg(supported_host)]
+mod results;
 #[cfg(supported_host)]
 mod runner;
 #[cfg(supported_host)]
@@ -119,6 +148,8 @@ pub use error::{ConfigError, Error, GuestEnd, KernelError};
 pub use uml_test_macros::{main, uml_test};
 pub use usage::Usage;
 pub use vm::{Child, Command, Vm};
+#[doc(hidden)]
+pub use vm::{Host, Place};
 
 /// Ends a `#[uml_test]` as skipped, with a reason in [`format!`]'s manner.
 ///

@@ -23,6 +23,11 @@ pub enum Outcome {
         /// The reason it gave.
         reason: String,
     },
+    /// Nothing was run: the kernel is not what the test's gates ask for.
+    Ignored {
+        /// What it lacks.
+        reason: String,
+    },
     /// The body ran into its time limit.
     TimedOut {
         /// What the guest was doing.
@@ -161,6 +166,8 @@ pub struct ProcessEnd {
 pub struct Facts {
     /// Why no guest was started.
     pub not_started: Option<String>,
+    /// Why the test is not for this kernel.
+    pub unmet_gate: Option<String>,
     /// How far it had come.
     pub phase: Phase,
     /// The time limit of that phase, if it passed.
@@ -186,6 +193,7 @@ impl Facts {
     pub fn new() -> Self {
         Self {
             not_started: None,
+            unmet_gate: None,
             phase: Phase::Booting,
             passed_limit: None,
             channel: None,
@@ -215,6 +223,9 @@ pub fn judge(facts: &Facts, expected: ShouldPanic) -> Outcome {
     use Infrastructure as I;
     if let Some(error) = &facts.not_started {
         return Outcome::Infrastructure(I::NotStarted { error: error.clone() });
+    }
+    if let Some(reason) = &facts.unmet_gate {
+        return Outcome::Ignored { reason: reason.clone() };
     }
     if let Some(process) = &facts.process {
         // A panic while powering off is a finding of the test too, and hides no other.
@@ -323,6 +334,7 @@ impl fmt::Display for Outcome {
             Self::Passed => f.write_str("passed"),
             Self::Failed(failure) => failure.fmt(f),
             Self::Skipped { reason } => write!(f, "skipped: {reason}"),
+            Self::Ignored { reason } => write!(f, "ignored: {reason}"),
             Self::TimedOut { phase, limit } => {
                 write!(f, "timed out: still {phase} after {limit:?}")
             }

@@ -11,10 +11,11 @@ use std::time::SystemTime;
 use uml_test_protocol::Stream;
 use uml_test_protocol::supervision::Protection;
 
-use crate::artifacts::cache_dir;
+use crate::cache;
 use crate::case::TestCase;
 use crate::config::Sandbox;
 use crate::outcome::Outcome;
+use crate::output::Output;
 use crate::vm::paths::target_dir;
 
 /// How many of the console's last lines a failure's text shows.
@@ -28,8 +29,8 @@ const USUAL: [&str; 2] = ["check_one_sigio failed", "Failed to initialize ubd de
 #[derive(Debug, Default)]
 pub(crate) struct Evidence {
     pub(crate) kernel_release: Option<String>,
-    /// The body's output, in the order of its arrival.
-    pub(crate) output: Vec<(Stream, Vec<u8>)>,
+    /// The body's output.
+    pub(crate) output: Output,
     /// What the test's process wrote outside the body, if it never came to it.
     pub(crate) harness: Vec<u8>,
     /// The console's end, as text.
@@ -51,8 +52,7 @@ pub(crate) fn text(reason: &str, evidence: &Evidence, with_output: bool) -> Stri
     }
     if with_output && !evidence.output.is_empty() {
         text.push_str("\n---- output of the test ----\n");
-        let pieces: Vec<&[u8]> = evidence.output.iter().map(|(_, data)| &**data).collect();
-        text.push_str(&escaped(&pieces.concat()));
+        text.push_str(&escaped(&evidence.output.joined()));
         end_line(&mut text);
     }
     if !evidence.harness.is_empty() {
@@ -215,14 +215,8 @@ pub(crate) fn keep(case: &TestCase, outcome: &Outcome, evidence: &mut Evidence, 
 
 fn write_run(dir: &Path, outcome: &Outcome, evidence: &Evidence) -> std::io::Result<()> {
     fs::create_dir_all(dir)?;
-    let stream = |wanted: Stream| {
-        evidence.output.iter().filter(move |(stream, _)| *stream == wanted).map(|(_, data)| data)
-    };
     for (name, wanted) in [("stdout", Stream::Stdout), ("stderr", Stream::Stderr)] {
-        let mut file = fs::File::create(dir.join(name))?;
-        for data in stream(wanted) {
-            file.write_all(data)?;
-        }
+        fs::write(dir.join(name), evidence.output.of(wanted))?;
     }
     fs::write(dir.join("harness"), &evidence.harness)?;
     match &evidence.console_log {
@@ -242,7 +236,7 @@ fn kept_runs_dir() -> Option<PathBuf> {
     let executable = std::env::current_exe().ok()?;
     match target_dir(&executable) {
         Some(target) => Some(target.join("uml-test")),
-        None => Some(cache_dir()?.join("runs")),
+        None => Some(cache::dir()?.join("runs")),
     }
 }
 
@@ -274,11 +268,19 @@ fn unique() -> String {
 mod tests {
     use super::*;
 
+    fn output(pieces: &[(Stream, &[u8])]) -> Output {
+        let mut output = Output::default();
+        for (stream, data) in pieces {
+            output.push(*stream, data.to_vec());
+        }
+        output
+    }
+
     #[test]
     fn the_reason_comes_first_and_the_evidence_after_it() {
         let evidence = Evidence {
             kernel_release: Some("7.2.0".into()),
-            output: vec![(Stream::Stdout, b"one\xff".to_vec()), (Stream::Stderr, b"two".to_vec())],
+            output: output(&[(Stream::Stdout, b"one\xff"), (Stream::Stderr, b"two")]),
             console: (0..100).map(|line| format!("line {line}\n")).collect(),
             kept: Some("/target/uml-test/x".into()),
             ..Evidence::default()
@@ -300,10 +302,7 @@ mod tests {
         assert_eq!(unfinished(b"\xff"), 0, "no beginning of anything");
         assert_eq!(unfinished(&[0xff; 1 << 20]), 0);
         let evidence = Evidence {
-            output: vec![
-                (Stream::Stdout, b"\xe2\x82".to_vec()),
-                (Stream::Stdout, b"\xac".to_vec()),
-            ],
+            output: output(&[(Stream::Stdout, b"\xe2\x82"), (Stream::Stdout, b"\xac")]),
             ..Evidence::default()
         };
         assert!(text("", &evidence, true).contains("----\n€\n"));

@@ -9,8 +9,9 @@ use uml_test_protocol::completion::Completion;
 use uml_test_protocol::{Bytes, EnvChanges, Spawn, SpawnInput, Stream};
 
 use crate::case::TestCase;
-use crate::config::{self, Config};
+use crate::config::{self, Config, UnmetGates};
 use crate::error::Error;
+use crate::kernel_image;
 use crate::outcome::{ChannelEnd, Facts, Infrastructure, Outcome, Phase, ProcessEnd, judge};
 use crate::report::{self, Evidence};
 use crate::vm::session::{Interrupted, ProcessEvent};
@@ -24,6 +25,8 @@ pub(crate) struct Run {
     pub(crate) panic: Option<String>,
     pub(crate) config: Config,
     pub(crate) evidence: Evidence,
+    /// How long it took in all.
+    pub(crate) took: Duration,
 }
 
 /// Takes the body's output as it comes.
@@ -34,6 +37,7 @@ const LATE: Duration = Duration::from_millis(500);
 
 /// Runs a case in a guest of its own. All that was started for it has ended on return.
 pub(crate) fn run(case: &TestCase, output: Output<'_>) -> Run {
+    let began = Instant::now();
     let mut run = Running {
         facts: Facts::new(),
         pid: None,
@@ -53,11 +57,11 @@ pub(crate) fn run(case: &TestCase, output: Output<'_>) -> Run {
         _ => None,
     };
     // What did not start has left nothing to keep.
-    let started = facts.not_started.is_none();
+    let started = facts.not_started.is_none() && facts.unmet_gate.is_none();
     if started && !matches!(outcome, Outcome::Passed | Outcome::Skipped { .. }) {
         report::keep(case, &outcome, &mut evidence, config.keep_runs);
     }
-    Run { outcome, panic, config, evidence }
+    Run { outcome, panic, config, evidence, took: began.elapsed() }
 }
 
 /// A run that could not begin.
@@ -67,7 +71,20 @@ pub(crate) fn not_run(error: String) -> Run {
         panic: None,
         config: Config::default(),
         evidence: Evidence::default(),
+        took: Duration::ZERO,
     }
+}
+
+/// Why a test is not for the kernel that it would run on; `None` where it is.
+///
+/// # Errors
+/// Where that cannot be decided.
+pub(crate) fn unmet_gate(case: &TestCase, config: &Config) -> Result<Option<String>, String> {
+    if case.gates.is_none() {
+        return Ok(None);
+    }
+    let kernel = vm::kernel(config).map_err(|error| report::chain(&error))?;
+    kernel_image::unmet(&case.gates, &kernel).map_err(|error| report::chain(&error))
 }
 
 struct Running<'o> {
@@ -86,10 +103,22 @@ impl Running<'_> {
             Ok(config) => self.config = config,
             Err(error) => return self.facts.not_started = Some(report::chain(&error)),
         }
-        let started = vm::opening(&self.config, &manifest_dir).and_then(|mut opening| {
+        match (unmet_gate(case, &self.config), self.config.gates) {
+            (Ok(None), _) => {}
+            (Ok(Some(reason)), UnmetGates::Ignore) => {
+                return self.facts.unmet_gate = Some(reason);
+            }
+            (Ok(Some(reason)), UnmetGates::Require) => {
+                let error = format!("{reason}; a failure because UML_TEST_GATES is `require`");
+                return self.facts.not_started = Some(error);
+            }
+            (Err(error), _) => return self.facts.not_started = Some(error),
+        }
+        let started = vm::kernel(&self.config).and_then(|kernel| {
+            let mut opening = vm::opening(&self.config, &kernel, &manifest_dir)?;
             let spawn = test_process(case);
             let events = opening.spawn(spawn).map_err(|e| Error::Request(e.to_string()))?;
-            Ok((Vm::start(&self.config, opening, None)?, events))
+            Ok((Vm::start(&self.config, &kernel, opening, None)?, events))
         });
         let (mut vm, events) = match started {
             Ok(started) => started,
@@ -134,7 +163,7 @@ impl Running<'_> {
                         self.evidence.harness.extend_from_slice(&data);
                     } else {
                         (self.output)(stream, &data);
-                        self.evidence.output.push((stream, data));
+                        self.evidence.output.push(stream, data);
                     }
                 }
                 ProcessEvent::Exited { exit, completion, oom, .. } => {

@@ -5,7 +5,7 @@
 use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::marker::PhantomData;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus, Output};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use libtest_mimic::{Arguments, Completion, Trial};
 use crate::builder::VmBuilder;
 use crate::case::{ShouldPanic, TestCase, TestReturn};
 use crate::config::Config;
-use crate::error::Error;
+use crate::error::{Error, KernelError};
 use crate::registry;
 use crate::usage::Usage;
 
@@ -24,6 +24,39 @@ const REASON: &str = env!("UML_TEST_UNSUPPORTED");
 /// A guest, of which there is none here.
 #[derive(Debug)]
 pub struct Vm(Infallible);
+
+/// The host, as `cargo uml doctor` asks for it: no guest runs here.
+#[derive(Debug)]
+pub struct Host(Infallible);
+
+/// A directory for guests' memory, of which there is none here.
+#[derive(Debug)]
+pub struct Place {
+    pub path: PathBuf,
+    pub room: Result<u64, String>,
+}
+
+impl Host {
+    pub fn of(_: &Path) -> Result<Self, Error> {
+        Err(Error::Unsupported { reason: REASON })
+    }
+
+    pub fn config(&self) -> &Config {
+        match self.0 {}
+    }
+
+    pub fn kernel(&self) -> Result<(PathBuf, String), KernelError> {
+        match self.0 {}
+    }
+
+    pub fn places(&self) -> Vec<Place> {
+        match self.0 {}
+    }
+
+    pub fn builder(&self) -> VmBuilder {
+        match self.0 {}
+    }
+}
 
 /// A command in a guest.
 #[derive(Clone, Debug)]
@@ -137,6 +170,10 @@ impl Child<'_> {
     }
 
     pub fn wait(&mut self) -> Result<ExitStatus, Error> {
+        match self.0 {}
+    }
+
+    pub fn try_wait(&mut self) -> Result<Option<ExitStatus>, Error> {
         match self.0 {}
     }
 

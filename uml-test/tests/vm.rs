@@ -188,6 +188,40 @@ fn the_end_of_a_guest_is_told_apart() {
 }
 
 #[test]
+fn the_end_of_a_program_can_be_asked_for() {
+    let vm = boot();
+    let mut child = vm.command("sh").args(["-c", "seq 100000; sleep 0.2; exit 7"]).spawn().unwrap();
+    assert_eq!(child.try_wait().unwrap(), None);
+    let started = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        assert!(started.elapsed() < Duration::from_secs(10));
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    assert_eq!(status.code(), Some(7));
+    assert_eq!(child.try_wait().unwrap(), Some(status), "also when it is asked again");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.stdout.iter().filter(|byte| **byte == b'\n').count(), 100_000);
+
+    // What writes without end keeps nobody, and the guest's end is told of.
+    let mut endless = vm.command("yes").spawn().unwrap();
+    assert_eq!(endless.try_wait().unwrap(), None);
+    let mut powers_off =
+        vm.command("sh").args(["-c", "echo o > /proc/sysrq-trigger"]).spawn().unwrap();
+    let _ = powers_off.wait();
+    let started = Instant::now();
+    loop {
+        match endless.try_wait() {
+            Ok(None) => assert!(started.elapsed() < Duration::from_secs(10)),
+            Err(Error::Gone { .. }) => break,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
 fn a_guests_life_can_be_limited() {
     let start = Instant::now();
     let limit = Duration::from_millis(600);

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::config::{self, Dropped};
+use super::fragment::{self, Dropped, Fragment};
+use super::kconfig::{self, Kconfig};
 use super::progress;
+use super::tools;
 use super::version::Version;
 use crate::error::Error;
 use crate::process;
@@ -16,6 +18,7 @@ use crate::report::{Reporter, Unit};
 /// A kernel build: a source tree, which it leaves alone, and a directory for everything that it writes.
 pub(crate) struct Build {
     tree: PathBuf,
+    directory: PathBuf,
     out: PathBuf,
     log: PathBuf,
     version: Version,
@@ -29,9 +32,9 @@ pub(crate) struct Built {
 }
 
 impl Build {
-    /// `directory` is created if need be; an interrupted build in it is resumed.
-    pub(crate) fn new(tree: PathBuf, directory: &Path) -> Result<Self, Error> {
-        let out = directory.join("out");
+    /// `directory` is created if need be; an interrupted build in its subdirectory `out` is resumed.
+    pub(crate) fn new(tree: PathBuf, directory: &Path, out: &str) -> Result<Self, Error> {
+        let out = directory.join(out);
         for path in [&tree, &out] {
             if path
                 .to_string_lossy()
@@ -44,7 +47,15 @@ impl Build {
         let log = directory.join("build.log");
         File::create(&log).map_err(Error::io("create", &log))?;
         let version = Version::of_tree(&tree)?;
-        Ok(Build { tree, out, log, version })
+        Ok(Build { tree, directory: directory.to_path_buf(), out, log, version })
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    pub(crate) fn tree(&self) -> &Path {
+        &self.tree
     }
 
     pub(crate) fn version(&self) -> &Version {
@@ -56,33 +67,74 @@ impl Build {
         self.out.join(".config")
     }
 
-    /// Resolves `fragment` over `tinyconfig`, and returns what Kconfig dropped of it.
-    pub(crate) fn configure(&self, fragment: &str) -> Result<Vec<Dropped>, Error> {
-        self.run("tinyconfig", |_| ())?;
-        let path = self.config();
-        // Of two assignments Kconfig takes the last.
-        OpenOptions::new()
-            .append(true)
-            .open(&path)
-            .and_then(|mut file| {
-                file.write_all(config::fragment_for(fragment, &self.version).as_bytes())
-            })
-            .map_err(Error::io("write", &path))?;
-        self.run("olddefconfig", |_| ())?;
+    /// Resolves the fragments over `tinyconfig`; what Kconfig dropped of them, and why.
+    pub(crate) fn configure(&self, fragments: &[Fragment]) -> Result<Vec<Dropped>, Error> {
+        let requests = fragment::requests(fragments, &self.version)?;
+        let text = fragment::text(&requests);
+        let kconfig = Kconfig::read(&self.tree);
+        // Kconfig takes seconds, which a rebuild of one file need not.
+        let inputs = format!("{} {}\n{text}", self.version, kconfig.identity());
+        let (path, stamp) = (self.config(), self.stamp());
+        if !(path.exists() && fs::read_to_string(&stamp).is_ok_and(|found| found == inputs)) {
+            // Killed in between, it would speak of another configuration.
+            let _ = fs::remove_file(&stamp);
+            self.run("tinyconfig", |_| ())?;
+            // Of two assignments Kconfig takes the last.
+            OpenOptions::new()
+                .append(true)
+                .open(&path)
+                .and_then(|mut file| file.write_all(text.as_bytes()))
+                .map_err(Error::io("write", &path))?;
+            self.run("olddefconfig", |_| ())?;
+            fs::write(&stamp, inputs).map_err(Error::io("write", &stamp))?;
+        }
         let resolved = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-        Ok(config::dropped(fragment, &self.version, &resolved))
+        let mut dropped = fragment::dropped(&requests, &self.version, &resolved);
+        for dropped in dropped.iter_mut().filter(|dropped| !dropped.optional) {
+            dropped.because = kconfig::explain(dropped, &kconfig, &resolved);
+        }
+        Ok(dropped)
+    }
+
+    /// Says what `.config` was resolved from.
+    fn stamp(&self) -> PathBuf {
+        self.out.join(".uml-test-requests")
+    }
+
+    /// Runs the kernel's menus on the terminal.
+    pub(crate) fn menuconfig(&self) -> Result<(), Error> {
+        let stamp = self.stamp();
+        fs::remove_file(&stamp).map_err(Error::io("remove", &stamp))?;
+        let mut make = self.make("menuconfig");
+        make.env("TERM", std::env::var_os("TERM").unwrap_or_else(|| "linux".into()));
+        // What the menus show goes to the terminal; this command's stdout is for its result.
+        make.stdout(io::stderr());
+        let status =
+            make.status().map_err(|source| Error::Spawn { program: "make".to_owned(), source })?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(Error::Command {
+            command: "make menuconfig".to_owned(),
+            status: status.to_string(),
+            output: String::new(),
+        })
     }
 
     pub(crate) fn compile(&self, reporter: &Reporter) -> Result<Built, Error> {
-        let mut dry_run = self.make("linux");
-        // Its status says nothing: it ends where it needs a file that it did not make.
-        let dry_run = process::output(dry_run.arg("--dry-run"))?;
-        let total = progress::steps_of_dry_run(&String::from_utf8_lossy(&dry_run.stdout));
-
-        let started = Instant::now();
         reporter.note(format_args!("Build log: {}", self.log.display()));
         let message = format_args!("Compiling Linux {}", self.version);
-        let phase = reporter.counted(message, total, Unit::Steps);
+        let phase = if self.out.join("linux").exists() {
+            // A tree that was built before: counting what is left to do would take longer than doing it.
+            reporter.phase(message)
+        } else {
+            let mut dry_run = self.make("linux");
+            // Its status says nothing: it ends where it needs a file that it did not make.
+            let dry_run = process::output(dry_run.arg("--dry-run"))?;
+            let total = progress::steps_of_dry_run(&String::from_utf8_lossy(&dry_run.stdout));
+            reporter.counted(message, total, Unit::Steps)
+        };
+        let started = Instant::now();
         let mut steps = 0;
         self.run("linux", |line| {
             if progress::is_step(line) {
@@ -158,10 +210,12 @@ impl Build {
         if status.success() {
             return Ok(());
         }
+        let first_error = first_error(&output);
         Err(Error::Build {
             target,
-            status: status.to_string(),
-            first_error: first_error(&output).map(str::to_owned),
+            status,
+            package: first_error.and_then(tools::package_for),
+            first_error: first_error.map(str::to_owned),
             tail: process::tail(&output),
             log: self.log.clone(),
         })

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use super::fragment::Fragment;
 use crate::error::Error;
 
 /// Changes whenever the way of building changes in a way that the other inputs don't show.
@@ -15,13 +16,15 @@ const RECIPE_VERSION: u32 = 1;
 /// Hex digits of a hash in a kernel's id: 48 bits, plenty to tell the kernels of one user apart.
 const ID_DIGITS: usize = 12;
 
-/// The hash of everything this project contributes to a kernel: configuration and way of building.
+/// The hash of what a kernel is made with beside source and compiler: configuration and way of building.
 ///
 /// A cached kernel with the current recipe is up to date whatever compiler the machine has by now. Comment lines in
 /// the configuration don't count: they build the same kernel.
-pub(crate) fn recipe(fragment: &str) -> String {
+pub(crate) fn recipe(fragments: &[Fragment]) -> String {
     let version = RECIPE_VERSION.to_string();
-    let options = fragment.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let counts =
+        |line: &&str| !line.is_empty() && (!line.starts_with('#') || line.ends_with(" is not set"));
+    let options = fragments.iter().flat_map(|fragment| fragment.text.lines().filter(counts));
     let parts: Vec<&str> = ["recipe", &version].into_iter().chain(options).collect();
     digest(&parts)[..ID_DIGITS].to_owned()
 }
@@ -29,6 +32,22 @@ pub(crate) fn recipe(fragment: &str) -> String {
 /// The content hash in a kernel's id: recipe, source and compiler.
 pub(crate) fn content(recipe: &str, source: &str, compiler: &str) -> String {
     digest(&["kernel", recipe, source, compiler])[..ID_DIGITS].to_owned()
+}
+
+/// The content hash in the id of a kernel that was not built here.
+pub(crate) fn of_binary(sha256: &str) -> String {
+    digest(&["binary", sha256])[..ID_DIGITS].to_owned()
+}
+
+/// The directory in which a source tree is built again and again, for one recipe and compiler.
+pub(crate) fn of_build_tree(tree: &Path, recipe: &str, compiler: &str) -> String {
+    digest(&["tree", &tree.to_string_lossy(), recipe, compiler])[..ID_DIGITS].to_owned()
+}
+
+/// A hash of texts, in their order.
+pub(crate) fn of_texts(texts: &[String]) -> String {
+    let parts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    digest(&parts)[..ID_DIGITS].to_owned()
 }
 
 /// SHA-256 of the parts, each with its length, so that no two lists of parts look alike.
@@ -112,7 +131,12 @@ mod tests {
         ] {
             assert_ne!(base, other);
         }
+        let recipe = |text: &str| {
+            let fragment = Fragment { label: "x".into(), text: text.into(), shipped: false };
+            super::recipe(&[fragment])
+        };
         assert_ne!(recipe("CONFIG_A=y"), recipe("CONFIG_A=n"));
+        assert_ne!(recipe("# CONFIG_A is not set"), recipe(""));
         assert_eq!(recipe("CONFIG_A=y"), recipe("# of A\nCONFIG_A=y\n\n"));
     }
 

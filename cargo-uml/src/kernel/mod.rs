@@ -1,13 +1,29 @@
 //! Kernels: where their source comes from, how they are built, where they are kept.
 
 pub(crate) mod apt;
+pub(crate) mod boot;
 pub(crate) mod build;
 pub(crate) mod cache;
-pub(crate) mod config;
+pub(crate) mod deb;
+pub(crate) mod download;
+pub(crate) mod entry;
+pub(crate) mod flavour;
+pub(crate) mod fragment;
 pub(crate) mod identity;
+pub(crate) mod image;
+pub(crate) mod install;
+pub(crate) mod kconfig;
+pub(crate) mod kernel_org;
+pub(crate) mod lock;
 pub(crate) mod metadata;
+pub(crate) mod modules;
+pub(crate) mod names;
+pub(crate) mod order;
+pub(crate) mod package;
 pub(crate) mod progress;
 pub(crate) mod source;
+pub(crate) mod suites;
 pub(crate) mod tools;
+pub(crate) mod tree;
 pub(crate) mod unpack;
 pub(crate) mod version;

@@ -1,17 +1,32 @@
-//! A kernel's source: which it is, and a tree of it to build.
+//! A kernel's source: which it is, where it comes from, and a tree of it to build.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use super::apt::Apt;
+use super::deb;
 use super::identity;
+use super::kernel_org::{self, Release};
 use super::metadata::Provenance;
+use super::package;
+use super::tree;
 use super::unpack::{self, Compression};
-use super::version::Version;
+use super::version::{MINIMUM, Version, Wanted};
 use crate::error::Error;
-use crate::process;
 use crate::report::Reporter;
+
+/// The source that the user asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// The best that the machine's package mirror has.
+    Best,
+    /// A version, from the mirror or else from kernel.org.
+    Version(Wanted),
+    /// Exactly this tarball of kernel.org.
+    Release(Release),
+    /// A tree or tarball.
+    Path(PathBuf),
+}
 
 /// A kernel source that exists on this machine.
 #[derive(Debug)]
@@ -19,7 +34,60 @@ pub(crate) struct Source {
     pub(crate) provenance: Provenance,
     /// Says which source it is, to people and as an input of the content hash.
     pub(crate) identity: String,
-    path: PathBuf,
+    pub(crate) path: PathBuf,
+}
+
+impl Choice {
+    /// What `[VERSION|SOURCE]` and `--sha256` say.
+    pub(crate) fn parse(text: Option<&str>, sha256: Option<&str>) -> Result<Self, Error> {
+        let wanted = text.and_then(Wanted::parse);
+        if let Some(wanted) = wanted.filter(Wanted::is_too_old) {
+            return Err(Error::TooOld { version: wanted.to_string(), minimum: MINIMUM });
+        }
+        if let Some(sha256) = sha256 {
+            let Some(version) = wanted.as_ref().and_then(Wanted::exact) else {
+                return Err(Error::HashWithoutVersion);
+            };
+            if sha256.len() != 64 || !sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                return Err(Error::BadHash { text: sha256.to_owned() });
+            }
+            return Ok(Choice::Release(Release::with_hash(version, sha256)));
+        }
+        match (text, wanted) {
+            (None, _) => Ok(Choice::Best),
+            (_, Some(wanted)) => Ok(Choice::Version(wanted)),
+            (Some(text), None) if Path::new(text).exists() => Ok(Choice::Path(text.into())),
+            (Some(text), None) => Err(Error::NoSuchSource { text: text.to_owned() }),
+        }
+    }
+
+    /// What others who wait for the build are told.
+    pub(crate) fn shown(&self) -> String {
+        match self {
+            Choice::Best => "the default kernel".to_owned(),
+            Choice::Version(wanted) => format!("Linux {wanted}"),
+            Choice::Release(release) => format!("Linux {}", release.version()),
+            Choice::Path(path) => path.display().to_string(),
+        }
+    }
+
+    /// The version that a source found in the cache must have; `None` where only the source itself tells.
+    pub(crate) fn wanted(&self) -> Option<&Wanted> {
+        match self {
+            Choice::Version(wanted) => Some(wanted),
+            Choice::Best | Choice::Release(_) | Choice::Path(_) => None,
+        }
+    }
+
+    /// The source, fetched into `sources` if need be.
+    pub(crate) fn source(&self, sources: &Path, reporter: &Reporter) -> Result<Source, Error> {
+        match self {
+            Choice::Best => Source::of_mirror(sources, None, reporter),
+            Choice::Version(wanted) => Source::of_version(sources, wanted, reporter),
+            Choice::Release(release) => Source::release(&release.fetch(sources, reporter)?),
+            Choice::Path(path) => Source::given(path),
+        }
+    }
 }
 
 impl Source {
@@ -27,37 +95,71 @@ impl Source {
     pub(crate) fn given(path: &Path) -> Result<Self, Error> {
         let path = path.canonicalize().map_err(Error::io("open", path))?;
         if path.is_dir() {
-            check_tree(&path)?;
-            check_clean(&path)?;
-            let identity = tree_identity(&path)?;
+            tree::check_tree(&path)?;
+            tree::check_clean(&path)?;
+            let identity = tree::identity(&path)?;
             return Ok(Source { provenance: Provenance::Tree, identity, path });
         }
         if Compression::of(&path).is_none() {
             return Err(Error::UnknownSource { path });
         }
+        Self::file(Provenance::Tarball, path)
+    }
+
+    fn release(path: &Path) -> Result<Self, Error> {
+        Self::file(Provenance::Release, path.to_path_buf())
+    }
+
+    fn file(provenance: Provenance, path: PathBuf) -> Result<Self, Error> {
         let identity = format!("{} sha256:{}", unpack::shown(&path), identity::of_file(&path)?);
-        Ok(Source { provenance: Provenance::Tarball, identity, path })
+        Ok(Source { provenance, identity, path })
+    }
+
+    /// A version from the mirror, else from kernel.org.
+    fn of_version(sources: &Path, wanted: &Wanted, reporter: &Reporter) -> Result<Self, Error> {
+        // An exact version that was fetched before can't be any newer on the mirror.
+        if wanted.exact().is_some()
+            && let Some(path) = fetched(sources, Some(wanted)).pop()
+        {
+            return Source::package(path);
+        }
+        let missing = match Source::of_mirror(sources, Some(wanted), reporter) {
+            Err(error @ (Error::NoApt | Error::NoMirror | Error::NoPackage { .. })) => error,
+            other => return other,
+        };
+        match Release::pinned(wanted) {
+            Some(release) => Source::release(&release.fetch(sources, reporter)?),
+            None => Err(Error::NoVersionAnywhere {
+                wanted: *wanted,
+                known: kernel_org::known(),
+                source: Box::new(missing),
+            }),
+        }
     }
 
     /// The best source package of the machine's package mirrors, fetched into `directory` unless it is there.
     ///
     /// When the mirrors can't be reached, a package fetched earlier serves.
-    pub(crate) fn of_mirror(directory: &Path, reporter: &Reporter) -> Result<Self, Error> {
+    fn of_mirror(
+        directory: &Path,
+        wanted: Option<&Wanted>,
+        reporter: &Reporter,
+    ) -> Result<Self, Error> {
         let phase = reporter.phase("Looking for kernel source on the package mirror");
         let apt = Apt::new(directory)?;
-        let found = apt.find();
+        let found = apt.find_source(wanted);
         drop(phase);
         let package = match found {
             Ok(package) => package,
             Err(error) => {
-                let Some(path) = fetched(directory).into_iter().next_back() else {
+                let Some(path) = fetched(directory, wanted).pop() else {
                     return Err(error);
                 };
                 reporter.note(format_args!("{error}\nUsing {}, fetched earlier", path.display()));
                 return Source::package(path);
             }
         };
-        if !package.series.is_tested() {
+        if !package.upstream.is_tested() {
             reporter.note(format_args!(
                 "{} is not a version that uml-test is tested with",
                 package.name
@@ -67,8 +169,14 @@ impl Source {
         if !(path.exists() && identity::of_file(&path)? == package.sha256) {
             apt.download(&package, &path, reporter)?;
         }
-        for old in fetched(directory).into_iter().filter(|old| *old != path) {
-            fs::remove_file(&old).map_err(Error::io("remove", &old))?;
+        let prefix = format!("{}_", package.name);
+        for (old, version) in packages(directory) {
+            if old != path
+                && version <= package.upstream
+                && unpack::shown(&old).starts_with(&prefix)
+            {
+                fs::remove_file(&old).map_err(Error::io("remove", &old))?;
+            }
         }
         Source::package(path)
     }
@@ -82,94 +190,69 @@ impl Source {
 
     /// A tree to build: the user's own, or one unpacked below `build`.
     pub(crate) fn tree(&self, build: &Path, reporter: &Reporter) -> Result<PathBuf, Error> {
-        let tree = build.join("src");
-        match self.provenance {
-            Provenance::Tree => return Ok(self.path.clone()),
-            Provenance::Tarball if !tree.exists() => unpack::tarball(&self.path, &tree, reporter)?,
-            Provenance::Package if !tree.exists() => {
-                unpack_package(&self.path, build, &tree, reporter)?
+        if self.provenance == Provenance::Tree {
+            return Ok(self.path.clone());
+        }
+        let unpacked = build.join("src");
+        if !unpacked.exists() {
+            if self.provenance == Provenance::Package {
+                deb::unpack_source(&self.path, build, &unpacked, reporter)?;
+            } else {
+                unpack::tarball(&self.path, &unpacked, reporter)?;
             }
-            Provenance::Tarball | Provenance::Package => {}
         }
-        check_tree(&tree).inspect_err(|_| {
+        tree::check_tree(&unpacked).inspect_err(|_| {
             // Not a kernel: nothing to resume with.
-            let _ = fs::remove_dir_all(&tree);
+            let _ = fs::remove_dir_all(&unpacked);
         })?;
-        Ok(tree)
+        Ok(unpacked)
     }
 }
 
-/// Source packages in the cache, by name.
-fn fetched(directory: &Path) -> Vec<PathBuf> {
+/// Source packages in the cache that are wanted, the best last.
+fn fetched(directory: &Path, wanted: Option<&Wanted>) -> Vec<PathBuf> {
+    let mut found = packages(directory);
+    found.retain(|(_, version)| wanted.is_none_or(|wanted| wanted.matches(version)));
+    found.sort_by(|(_, a), (_, b)| a.is_tested().cmp(&b.is_tested()).then_with(|| a.cmp(b)));
+    found.into_iter().map(|(path, _)| path).collect()
+}
+
+/// All source packages in the cache: files `linux-source-7.2_7.2.12-1_all.deb`.
+fn packages(directory: &Path) -> Vec<(PathBuf, Version)> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let mut packages: Vec<PathBuf> = entries
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|ending| ending == "deb"))
-        .collect();
-    packages.sort();
-    packages
+    entries
+        .filter_map(|entry| {
+            let path = entry.path();
+            let name = path.file_name()?.to_str()?.strip_suffix(".deb")?;
+            let mut parts = name.split('_');
+            let version = parts.next().filter(|name| package::is_source(name)).and(parts.next())?;
+            let version = package::upstream(version)?;
+            Some((path, version))
+        })
+        .collect()
 }
 
-/// Debian's and Ubuntu's packages hold the source as one tarball below `usr/src`.
-fn unpack_package(
-    package: &Path,
-    build: &Path,
-    tree: &Path,
-    reporter: &Reporter,
-) -> Result<(), Error> {
-    let contents = build.join("package");
-    fs::create_dir_all(&contents).map_err(Error::io("create", &contents))?;
-    process::stdout(Command::new("dpkg-deb").arg("--extract").arg(package).arg(&contents))?;
-    let tarball = find_tarball(&contents.join("usr/src"))
-        .ok_or_else(|| Error::NoTarballInPackage { package: package.to_path_buf() })?;
-    unpack::tarball(&tarball, tree, reporter)?;
-    fs::remove_dir_all(&contents).map_err(Error::io("remove", &contents))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Debian has the tarball in `directory`, Ubuntu one level below.
-fn find_tarball(directory: &Path) -> Option<PathBuf> {
-    let mut directories = Vec::new();
-    for path in fs::read_dir(directory).ok()?.flatten().map(|entry| entry.path()) {
-        if path.is_dir() {
-            directories.push(path);
-        } else if unpack::shown(&path).starts_with("linux-source-")
-            && Compression::of(&path).is_some()
-        {
-            return Some(path);
-        }
+    #[test]
+    fn tells_versions_from_paths() {
+        let parse = |text| Choice::parse(Some(text), None);
+        assert!(matches!(parse("7.2"), Ok(Choice::Version(_))));
+        assert!(matches!(parse("."), Ok(Choice::Path(_))));
+        assert!(matches!(parse("7.2-rc1"), Err(Error::NoSuchSource { .. })));
+        assert!(matches!(parse("5.10"), Err(Error::TooOld { .. })));
+        assert!(matches!(Choice::parse(None, None), Ok(Choice::Best)));
     }
-    directories.iter().find_map(|directory| find_tarball(directory))
-}
 
-fn check_tree(tree: &Path) -> Result<(), Error> {
-    let parts = ["Makefile", "Kconfig", "arch/um/Kconfig"];
-    if let Some(missing) = parts.into_iter().find(|part| !tree.join(part).exists()) {
-        return Err(Error::NotASourceTree { path: tree.to_path_buf(), missing });
+    #[test]
+    fn a_hash_goes_with_an_exact_version() {
+        let hash = "0".repeat(64);
+        let parse = |text, hash| Choice::parse(text, Some(hash));
+        assert!(matches!(parse(Some("6.7.1"), &hash), Ok(Choice::Release(_))));
+        assert!(matches!(parse(Some("6.7"), &hash), Err(Error::HashWithoutVersion)));
+        assert!(matches!(parse(None, &hash), Err(Error::HashWithoutVersion)));
+        assert!(matches!(parse(Some("6.7.1"), "12"), Err(Error::BadHash { .. })));
     }
-    Version::of_tree(tree).map(drop)
-}
-
-/// The test that the kernel's top makefile makes before a build in another directory.
-fn check_clean(tree: &Path) -> Result<(), Error> {
-    let evidence = [".config", "include/config", "arch/um/include/generated"];
-    match evidence.into_iter().find(|path| tree.join(path).exists()) {
-        Some(evidence) => Err(Error::UncleanSourceTree { path: tree.to_path_buf(), evidence }),
-        None => Ok(()),
-    }
-}
-
-/// A clean git checkout is its commit, so that a fresh clone finds the cached kernel; any other tree is its listing.
-fn tree_identity(tree: &Path) -> Result<String, Error> {
-    let git = |arguments: &[&str]| {
-        let mut git = Command::new("git");
-        git.arg("-C").arg(tree).args(arguments);
-        process::stdout(&mut git)
-    };
-    if tree.join(".git").exists()
-        && let Ok(commit) = git(&["rev-parse", "HEAD"])
-        && git(&["status", "--porcelain"]).is_ok_and(|changes| changes.is_empty())
-    {
-        return Ok(format!("git:{}", commit.trim()));
-    }
-    Ok(format!("tree:{}", identity::of_listing(tree)?))
 }

@@ -47,10 +47,33 @@ pub(crate) const GZIP: Tool = program("gzip", "gzip");
 pub(crate) const BZIP2: Tool = program("bzip2", "bzip2");
 pub(crate) const XZ: Tool = program("xz", "xz-utils");
 pub(crate) const ZSTD: Tool = program("zstd", "zstd");
+pub(crate) const CURL: Tool = program("curl", "curl");
+pub(crate) const NCURSES: Tool = Tool {
+    name: "the headers of ncurses",
+    package: "libncurses-dev",
+    probe: Probe::Header("ncurses.h"),
+};
+
+/// What a build's first error looks like when a package is missing that only some configurations need.
+const SIGNS: [(&str, &str); 8] = [
+    ("gelf.h", "libelf-dev"),
+    ("libelf.h", "libelf-dev"),
+    ("openssl/", "libssl-dev"),
+    ("flex: not found", "flex"),
+    ("bison: not found", "bison"),
+    ("bc: not found", "bc"),
+    ("pahole", "pahole"),
+    ("perl: not found", "perl"),
+];
+
+/// The package whose absence a build's first error shows.
+pub(crate) fn package_for(error: &str) -> Option<&'static str> {
+    SIGNS.into_iter().find(|(sign, _)| error.contains(sign)).map(|(_, package)| package)
+}
 
 /// Makes sure that `tools` are there: installs what is missing through apt as root, else fails naming it.
 pub(crate) fn ensure(tools: &[Tool], reporter: &Reporter) -> Result<(), Error> {
-    let missing: Vec<Tool> = tools.iter().copied().filter(|tool| !tool.is_present()).collect();
+    let missing = missing(tools);
     if missing.is_empty() {
         return Ok(());
     }
@@ -77,6 +100,16 @@ pub(crate) fn ensure(tools: &[Tool], reporter: &Reporter) -> Result<(), Error> {
         tools: names(&missing),
         remedy: "apt installed its packages, so check PATH".to_owned(),
     })
+}
+
+/// Those of `tools` that this machine lacks.
+pub(crate) fn missing(tools: &[Tool]) -> Vec<Tool> {
+    tools.iter().copied().filter(|tool| !tool.is_present()).collect()
+}
+
+/// The names of the `missing` tools, and how to come by them.
+pub(crate) fn explain(missing: &[Tool]) -> (String, String) {
+    (names(missing), remedy(&packages(missing), process::find("apt-get").is_some()))
 }
 
 /// First line of `gcc --version`.
@@ -146,6 +179,9 @@ mod tests {
     fn names_packages_once_with_the_exact_command() {
         let missing =
             [program("objcopy", "binutils"), program("flex", "flex"), program("ld", "binutils")];
+        assert_eq!(package_for("x.c:1:10: fatal error: gelf.h: No such file"), Some("libelf-dev"));
+        assert_eq!(package_for("/bin/sh: 1: bc: not found"), Some("bc"));
+        assert_eq!(package_for("a.c:1:2: error: broken"), None);
         assert_eq!(names(&missing), "objcopy, flex, ld");
         assert_eq!(remedy(&packages(&missing), true), "run `sudo apt-get install binutils flex`");
     }

@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
 /// Answers the targets that a build uses. Files in the home directory steer it: `break` fails the compilation, `drop`
-/// loses an option, `hold` keeps the compilation waiting as long as it exists (`held` says that it waits).
+/// lists options to lose, `menu` is a script in the place of menuconfig, `hold` keeps the compilation waiting as long as it exists (`held` says that it waits).
 const MAKEFILE: &str = r#"VERSION = 7
 PATCHLEVEL = 2
 SUBLEVEL = 99
@@ -17,7 +17,10 @@ tinyconfig:
 	@mkdir -p $(O)
 	@echo '# CONFIG_NOTHING is not set' > $(O)/.config
 olddefconfig:
-	@if test -e $(HOME)/drop; then sed -i '/CONFIG_VETH=/d' $(O)/.config; fi
+	@echo configured >> $(HOME)/configured
+	@for option in $$(cat $(HOME)/drop 2>/dev/null); do sed -i "/^CONFIG_$$option=/d" $(O)/.config; done
+menuconfig:
+	@sh $(HOME)/menu $(O)/.config
 linux: $(O)/linux
 $(O)/linux: $(O)/a.o $(O)/b.o
 	@echo '  LINK    linux'
@@ -34,10 +37,36 @@ $(O)/%.o: %.c
 	@mv $@.tmp $@
 "#;
 
+/// Says its version, and boots as the machine's real kernel does.
 const MAIN: &str = r#"#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 int other(void);
-int main(void) { puts("7.2.99"); return other(); }
+int main(int argc, char **argv) {
+    if (argc == 2 && !strcmp(argv[1], "--version")) { puts("VERSION"); return other(); }
+    execv("REAL", argv);
+    return 1;
+}
 "#;
+
+/// The kernel that `cargo uml setup` provided on this machine, or that `UML_TEST_KERNEL` names by its path.
+pub(crate) fn real_kernel() -> PathBuf {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from);
+    if let Some(path) = variable("UML_TEST_KERNEL").filter(|path| path.is_absolute()) {
+        return path;
+    }
+    let cache = variable("UML_TEST_CACHE_DIR")
+        .or_else(|| Some(variable("XDG_CACHE_HOME")?.join("uml-test")))
+        .or_else(|| Some(variable("HOME")?.join(".cache/uml-test")))
+        .unwrap();
+    let default = cache.join("names/default/linux");
+    let kernels = fs::read_dir(cache.join("kernels")).into_iter().flatten();
+    let mut all: Vec<_> = kernels.map(|entry| entry.unwrap().path().join("linux")).collect();
+    all.retain(|path| path.exists());
+    all.sort_by_key(|path| path.metadata().unwrap().modified().unwrap());
+    let found = Some(default).filter(|path| path.exists()).or_else(|| all.pop());
+    found.expect("these tests boot a kernel: run `cargo uml setup` first")
+}
 
 pub(crate) struct Fixture {
     directory: TempDir,
@@ -49,7 +78,7 @@ impl Fixture {
         fixture.write("Makefile", MAKEFILE);
         fixture.write("Kconfig", "");
         fixture.write("arch/um/Kconfig", "");
-        fixture.write("a.c", MAIN);
+        fixture.set_version("7.2.99");
         fixture.write("b.c", "int other(void) { return 0; }\n");
         fixture
     }
@@ -72,6 +101,19 @@ impl Fixture {
         fs::write(path, content).unwrap();
     }
 
+    /// Makes the tree another version's.
+    pub(crate) fn set_version(&self, version: &str) {
+        let numbers: Vec<&str> = version.split('.').collect();
+        let makefile = MAKEFILE
+            .replace("VERSION = 7", &format!("VERSION = {}", numbers[0]))
+            .replace("PATCHLEVEL = 2", &format!("PATCHLEVEL = {}", numbers[1]))
+            .replace("SUBLEVEL = 99", &format!("SUBLEVEL = {}", numbers[2]));
+        self.write("Makefile", &makefile);
+        let real = real_kernel();
+        let main = MAIN.replace("VERSION", version).replace("REAL", real.to_str().unwrap());
+        self.write("a.c", &main);
+    }
+
     /// A file that steers the build, or that it leaves.
     pub(crate) fn at_home(&self, name: &str) -> PathBuf {
         self.path().join(name)
@@ -79,7 +121,12 @@ impl Fixture {
 
     /// A tarball of the tree.
     pub(crate) fn tarball(&self) -> PathBuf {
-        let path = self.path().join("linux-7.2.99.tar.xz");
+        self.tarball_of("7.2.99")
+    }
+
+    /// A tarball of the tree, called after a version.
+    pub(crate) fn tarball_of(&self, version: &str) -> PathBuf {
+        let path = self.path().join(format!("linux-{version}.tar.xz"));
         let mut tar = Command::new("tar");
         tar.arg("-C").arg(self.path()).arg("-cJf").arg(&path).arg("linux");
         assert!(tar.status().unwrap().success());
@@ -95,10 +142,28 @@ impl Fixture {
 
     /// `cargo-uml setup`, not yet started.
     pub(crate) fn command(&self) -> Command {
+        self.uml(&["setup"])
+    }
+
+    /// `cargo-uml` with arguments, not yet started.
+    pub(crate) fn uml(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-uml"));
-        command.arg("setup").env("UML_TEST_CACHE_DIR", self.cache()).env("HOME", self.path());
+        command.args(arguments).env("UML_TEST_CACHE_DIR", self.cache()).env("HOME", self.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
+    }
+
+    /// `cargo-uml kernel build <tree>` with more arguments; the kernel's path.
+    #[track_caller]
+    pub(crate) fn build(&self, arguments: &[&str]) -> PathBuf {
+        let tree = self.tree();
+        let all = [&["kernel", "build", tree.to_str().unwrap()], arguments].concat();
+        run(&mut self.uml(&all)).kernel()
+    }
+
+    /// The kernel that a name in the cache points to.
+    pub(crate) fn named(&self, name: &str) -> Option<PathBuf> {
+        self.cache().join("names").join(name).canonicalize().ok()
     }
 
     /// The only kernel in the cache.
@@ -124,9 +189,26 @@ impl Fixture {
         self.lines("compiled")
     }
 
+    /// How often Kconfig ran.
+    pub(crate) fn configured(&self) -> usize {
+        self.lines("configured")
+    }
+
     fn lines(&self, name: &str) -> usize {
         fs::read_to_string(self.at_home(name)).unwrap_or_default().lines().count()
     }
+}
+
+pub(crate) fn script(path: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, format!("#!/bin/sh\n{text}")).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+pub(crate) fn sha256(path: &Path) -> String {
+    let said = run(Command::new("sha256sum").arg(path)).stdout;
+    said.split(' ').next().unwrap().to_owned()
 }
 
 /// A finished run, with what it said.
@@ -157,6 +239,12 @@ impl Run {
     pub(crate) fn kernel(&self) -> PathBuf {
         assert_eq!(self.code, Some(0), "{self:?}");
         PathBuf::from(self.stdout.strip_suffix('\n').unwrap())
+    }
+
+    #[track_caller]
+    pub(crate) fn succeeds(&self) -> &Self {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        self
     }
 
     #[track_caller]

@@ -1,38 +1,54 @@
 //! `cargo uml setup` without `--source`, on a package mirror that scripts in the place of apt pretend to have.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::Command;
 
-use crate::fixture::{Fixture, run};
+use crate::fixture::{Fixture, real_kernel, run, script, sha256};
 
 struct Mirror {
     fixture: Fixture,
+}
+
+/// Makes a package of the directory `package`, which is then gone; what apt-cache shows of it.
+fn offer(fixture: &Fixture, name: &str, version: &str) -> String {
+    let package = fixture.path().join("package");
+    fs::create_dir_all(package.join("DEBIAN")).unwrap();
+    let control = format!(
+        "Package: {name}\nVersion: {version}\nArchitecture: all\n\
+         Maintainer: Nobody <nobody@example.org>\nDescription: test\n"
+    );
+    fs::write(package.join("DEBIAN/control"), control).unwrap();
+    let deb: PathBuf = fixture.path().join(format!("{name}.deb"));
+    let mut build = Command::new("dpkg-deb");
+    build.args(["-Znone", "--root-owner-group", "--build"]).arg(&package).arg(&deb);
+    run(&mut build).succeeds();
+    fs::remove_dir_all(&package).unwrap();
+    let size = deb.metadata().unwrap().len();
+    format!("Package: {name}\nVersion: {version}\nSize: {size}\nSHA256: {}\n", sha256(&deb))
 }
 
 impl Mirror {
     /// A mirror with one package, linux-source-7.2, of the fixture's tree.
     fn new() -> Self {
         let fixture = Fixture::new();
+        fixture.tarball();
         let package = fixture.path().join("package");
         fs::create_dir_all(package.join("usr/src")).unwrap();
-        fs::create_dir_all(package.join("DEBIAN")).unwrap();
-        fs::rename(fixture.tarball(), package.join("usr/src/linux-source-7.2.tar.xz")).unwrap();
-        let control = "Package: linux-source-7.2\nVersion: 7.2.99-1\nArchitecture: all\n\
-                       Maintainer: Nobody <nobody@example.org>\nDescription: test\n";
-        fs::write(package.join("DEBIAN/control"), control).unwrap();
-        let deb = fixture.path().join("mirrored.deb");
-        let built = run(Command::new("dpkg-deb")
-            .args(["--root-owner-group", "--build"])
-            .arg(&package)
-            .arg(&deb));
-        assert_eq!(built.code, Some(0), "{built:?}");
-        let sha256 = run(Command::new("sha256sum").arg(&deb)).stdout;
-        let shown = format!(
-            "Package: linux-source-7.2\nVersion: 7.2.99-1\nSize: {}\nSHA256: {}\n",
-            deb.metadata().unwrap().len(),
-            sha256.split(' ').next().unwrap()
-        );
+        let tarball = package.join("usr/src/linux-source-7.2.tar.xz");
+        fs::rename(fixture.path().join("linux-7.2.99.tar.xz"), tarball).unwrap();
+        let mut shown = offer(&fixture, "linux-source-7.2", "7.2.99-1");
+
+        let package = fixture.path().join("package");
+        fs::create_dir_all(package.join("usr/bin")).unwrap();
+        fs::copy(real_kernel(), package.join("usr/bin/linux.uml")).unwrap();
+        let release = run(Command::new(real_kernel()).arg("--version")).stdout;
+        let modules = package.join("usr/lib/uml/modules").join(release.trim());
+        fs::create_dir_all(modules.join("kernel")).unwrap();
+        fs::write(modules.join("kernel/a.ko"), "a module").unwrap();
+        fs::write(modules.join("modules.dep.bin"), "").unwrap();
+        shown.push('\n');
+        shown += &offer(&fixture, "user-mode-linux", "7.2-2um-1+b1");
         fs::write(fixture.path().join("shown"), shown).unwrap();
 
         let mirror = Mirror { fixture };
@@ -42,32 +58,33 @@ impl Mirror {
              case \"$*\" in\n\
              *--print-uris) echo \"'http://mirror.test/debian/dists/bookworm/main/binary-amd64/Packages.xz' x 0\" ;;\n\
              *update) if test -e $HOME/offline; then echo 'E: could not connect' >&2; exit 100; fi ;;\n\
-             *download*) cp $HOME/mirrored.deb ./linux-source-7.2_7.2.99-1_all.deb ;;\n\
+             *download*) for last; do :; done; cp $HOME/${last%%=*}.deb ./downloaded.deb ;;\n\
              *) exit 1 ;;\n\
              esac\n",
         );
         mirror.script(
             "apt-cache",
             "case \"$*\" in\n\
-             *pkgnames*) test -e $HOME/offline || printf 'linux-source\\nlinux-source-7.2\\n' ;;\n\
-             *show*) cat $HOME/shown ;;\n\
+             *pkgnames*) test -e $HOME/offline || printf 'linux-source\\nlinux-source-7.2\\nuser-mode-linux\\nuser-mode-linux-doc\\n' ;;\n\
+             *show*) for last; do :; done; awk -v RS= -v name=\"$last\" '$2 == name' $HOME/shown ;;\n\
              esac\n",
         );
         mirror
     }
 
     fn script(&self, name: &str, text: &str) {
-        let path = self.fixture.path().join("bin").join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, format!("#!/bin/sh\n{text}")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        script(&self.fixture.path().join("bin").join(name), text);
     }
 
-    fn setup(&self) -> Command {
-        let mut command = self.fixture.command();
+    fn uml(&self, arguments: &[&str]) -> Command {
+        let mut command = self.fixture.uml(arguments);
         let bin = self.fixture.path().join("bin");
         command.env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()));
         command
+    }
+
+    fn setup(&self) -> Command {
+        self.uml(&["setup"])
     }
 
     fn calls(&self) -> String {
@@ -130,4 +147,69 @@ fn a_machine_without_apt_is_told_to_pass_a_source() {
         std::os::unix::fs::symlink(format!("/usr/bin/{name}"), bin.join(name)).unwrap();
     }
     run(mirror.setup().env("PATH", bin)).fails(4, &["no apt-get on this machine", "`--source`"]);
+}
+
+#[test]
+fn a_version_comes_from_the_mirror() {
+    let mirror = Mirror::new();
+    let linux = run(&mut mirror.uml(&["kernel", "build", "7.2"])).kernel();
+    let directory = linux.parent().unwrap();
+    assert_eq!(mirror.fixture.named("7.2").as_deref(), Some(directory));
+    assert_eq!(mirror.fixture.named("default").as_deref(), Some(directory));
+
+    // The same kernel by its exact version and by setup, without another look at the mirror.
+    let calls = mirror.calls();
+    assert_eq!(run(&mut mirror.uml(&["kernel", "build", "7.2.99"])).kernel(), linux);
+    assert_eq!(run(&mut mirror.setup()).kernel(), linux);
+    // Another configuration needs the source again, which is there.
+    let debug = run(&mut mirror.uml(&["kernel", "build", "7.2.99", "--flavour", "debug"])).kernel();
+    assert_ne!(debug, linux);
+    assert_eq!(mirror.calls(), calls);
+    assert_eq!(mirror.fixture.builds(), 2);
+}
+
+#[test]
+fn a_version_that_is_nowhere_is_an_error_that_says_what_can_be_had() {
+    let mirror = Mirror::new();
+    run(&mut mirror.uml(&["kernel", "build", "6.3"])).fails(
+        4,
+        &[
+            "Linux 6.3 is neither on the package mirror",
+            "6.12.64",
+            "--sha256",
+            "http://mirror.test",
+        ],
+    );
+    run(&mut mirror.uml(&["kernel", "build", "5.10"])).fails(4, &["Linux 5.10 is too old"]);
+    run(&mut mirror.uml(&["kernel", "build", "7.2-rc1"]))
+        .fails(4, &["7.2-rc1 is neither a version"]);
+}
+
+#[test]
+fn setup_keeps_a_default_that_the_user_chose() {
+    let mirror = Mirror::new();
+    let tree = mirror.fixture.tree();
+    let own = run(&mut mirror.uml(&["kernel", "build", tree.to_str().unwrap(), "--name", "own"]));
+    let own = own.kernel();
+    assert_eq!(run(&mut mirror.setup()).kernel(), own);
+    assert_eq!(mirror.calls(), "");
+}
+
+#[test]
+fn installs_the_distributions_kernel_with_its_modules() {
+    let mirror = Mirror::new();
+    let linux = run(&mut mirror.uml(&["kernel", "install", "distro"])).kernel();
+    let directory = linux.parent().unwrap();
+    assert_eq!(mirror.fixture.named("distro").as_deref(), Some(directory));
+    assert_eq!(fs::read(&linux).unwrap(), fs::read(real_kernel()).unwrap());
+    let release = run(Command::new(&linux).arg("--version")).stdout;
+    let module = directory.join("modules").join(release.trim()).join("kernel/a.ko");
+    assert_eq!(fs::read_to_string(module).unwrap(), "a module");
+    let metadata = fs::read_to_string(directory.join("kernel.toml")).unwrap();
+    assert!(metadata.contains("provenance = \"distribution\""), "{metadata}");
+    assert!(metadata.contains("source = \"user-mode-linux 7.2-2um-1+b1 sha256:"), "{metadata}");
+
+    let downloads = mirror.calls().matches("download").count();
+    assert_eq!(run(&mut mirror.uml(&["kernel", "install", "distro"])).kernel(), linux);
+    assert_eq!(mirror.calls().matches("download").count(), downloads);
 }

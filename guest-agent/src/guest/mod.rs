@@ -8,6 +8,7 @@
 mod channel;
 mod completion;
 mod kernel_log;
+mod modules;
 mod mounts;
 mod process;
 mod setup;

@@ -11,12 +11,16 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MntFlags, MsFlags};
 use uml_test_protocol::{Failure, Setup};
 
+use super::modules;
+
 /// Where the pieces are put together, in the first root filesystem.
 const STAGE: &str = "/stage";
 /// The overlay: the guest's root to be.
 const NEW_ROOT: &str = "/stage/root";
 /// The overlay once more, with nothing mounted over it: where kept paths are taken from.
 const BARE_ROOT: &str = "/stage/bare";
+/// The host's directory of the kernel's modules.
+const MODULES: &str = "/stage/modules";
 
 const NO_EXTRAS: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
 
@@ -46,7 +50,7 @@ const FRESH: &[(&str, MsFlags, &str)] = &[
 /// The first mount, directory or link that could not be made.
 pub(super) fn set_up(wanted: &Setup) -> Result<(), Failure> {
     let keep: Vec<&Path> = wanted.keep.iter().map(|path| as_path(path)).collect();
-    assemble_root()?;
+    assemble_root(wanted.modules.as_ref().map(|dir| as_path(dir)))?;
     mount("proc", &in_root("proc"), "proc", NO_EXTRAS, None)?;
     mount("sysfs", &in_root("sys"), "sysfs", NO_EXTRAS, None)?;
     populate_dev()?;
@@ -74,25 +78,56 @@ pub(super) fn set_up(wanted: &Setup) -> Result<(), Failure> {
     enter_root()
 }
 
-fn assemble_root() -> Result<(), Failure> {
+fn assemble_root(modules: Option<&Path>) -> Result<(), Failure> {
     mount("tmpfs", STAGE, "tmpfs", MsFlags::empty(), Some("mode=755"))?;
     for dir in ["host", "upper", "work", "root", "bare"] {
         create_dir(&Path::new(STAGE).join(dir), 0o755)?;
     }
     mount("hostfs", "/stage/host", "hostfs", MsFlags::MS_RDONLY, Some("/"))?;
-    mount(
-        "overlay",
-        NEW_ROOT,
-        "overlay",
-        MsFlags::empty(),
-        Some("lowerdir=/stage/host,upperdir=/stage/upper,workdir=/stage/work"),
-    )?;
+    if let Some(modules) = modules {
+        create_dir(Path::new(MODULES), 0o755)?;
+        let options = Some(hostfs_option(modules)?);
+        mount("hostfs", MODULES, "hostfs", MsFlags::MS_RDONLY, options)?;
+    }
+    let options = "lowerdir=/stage/host,upperdir=/stage/upper,workdir=/stage/work";
+    match overlay(Path::new(NEW_ROOT), options) {
+        // A distribution's kernel may have it as a module; there is no modprobe here yet.
+        Err(failure) if failure.errno == libc::ENODEV && modules.is_some() => {
+            modules::load(Path::new(MODULES), "overlay")?;
+            overlay(Path::new(NEW_ROOT), options)?;
+        }
+        other => other?,
+    }
+    if modules.is_some() {
+        show_modules()?;
+    }
     mount(NEW_ROOT, BARE_ROOT, "", MsFlags::MS_BIND, None)?;
     // A host without one of these (a minimal container) gets it in the upper layer.
     for place in ["proc", "sys", "dev", "tmp", "run"] {
         create_dir(&in_root(place), 0o755)?;
     }
     Ok(())
+}
+
+/// The kernel's modules as `/lib/modules`, in the place of the host's if it has any. The guest can
+/// add to them.
+fn show_modules() -> Result<(), Failure> {
+    for dir in ["modules-upper", "modules-work"] {
+        create_dir(&Path::new(STAGE).join(dir), 0o755)?;
+    }
+    let place = modules::place(Path::new(NEW_ROOT));
+    // A link would lead out of the root that is being made.
+    if place.is_symlink() {
+        fs::remove_file(&place).map_err(|error| failed("remove", &place, &error))?;
+    }
+    create_dirs(&place)?;
+    let options =
+        "lowerdir=/stage/modules,upperdir=/stage/modules-upper,workdir=/stage/modules-work";
+    overlay(&place, options)
+}
+
+fn overlay(target: &Path, options: &str) -> Result<(), Failure> {
+    mount("overlay", target, "overlay", MsFlags::empty(), Some(options))
 }
 
 fn populate_dev() -> Result<(), Failure> {

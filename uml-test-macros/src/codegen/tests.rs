@@ -63,7 +63,16 @@ fn a_plain_function_becomes_a_static_and_a_test_item() {
 #[test]
 fn everything_asked_for_reaches_the_case() {
     let code = generated(
-        quote!(rw_dir = "x", env(A = "b"), cmdline = "c", mem = "1G", timeout = "1s", rw_dir = "y"),
+        quote!(
+            rw_dir = "x",
+            env(A = "b"),
+            cmdline = "c",
+            config = ["CONFIG_A", "CONFIG_B=m"],
+            mem = "1G",
+            timeout = "1s",
+            kernel = ">=6.7",
+            rw_dir = "y"
+        ),
         quote!(
             #[ignore = "why"]
             #[should_panic(expected = "text")]
@@ -80,6 +89,8 @@ fn everything_asked_for_reaches_the_case() {
             .cmdline("c")
             .env(&[("A", "b")])
             .rw_dirs(&["x", "y"])
+            .kernel(">=6.7")
+            .config(&["CONFIG_A", "CONFIG_B=m"])
         },
     );
     assert_contains(

@@ -39,6 +39,27 @@ fn variable_twice() {}
 #[uml_test(rw_dir = "x", rw_dir = "x")]
 fn directory_twice() {}
 
+#[uml_test(kernel = 6.7)]
+fn version_as_a_number() {}
+
+#[uml_test(kernel(">=6.7"))]
+fn version_in_parentheses() {}
+
+#[uml_test(kernel = ">=6.7", kernel = "<6.9")]
+fn version_twice() {}
+
+#[uml_test(config = "CONFIG_BTRFS_FS")]
+fn option_without_a_list() {}
+
+#[uml_test(config = [])]
+fn no_option() {}
+
+#[uml_test(config = [CONFIG_BTRFS_FS])]
+fn option_without_quotes() {}
+
+#[uml_test(config = ["CONFIG_A", "CONFIG_A"])]
+fn option_twice() {}
+
 #[uml_test(timeout = "30s" mem = "1G")]
 fn no_comma() {}
 

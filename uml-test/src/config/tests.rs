@@ -55,7 +55,9 @@ fn later_places_win_and_lists_are_joined() {
     assert_eq!(config.mem, 64 << 20);
     assert_eq!(config.timeout, Duration::from_secs(3));
     assert_eq!(config.cmdline, ["a", "b", "c", "d"]);
-    assert_eq!(config.kernel, Some(tree.0.join("k/linux")));
+    let Some(KernelChoice::Written { text, base, place }) = config.kernel else { panic!() };
+    assert_eq!((&*text, base), ("k/linux".as_ref(), tree.0.clone()));
+    assert!(place.ends_with("Cargo.toml: [workspace.metadata.uml-test] kernel"), "{place}");
     assert_eq!(config.env["A"], "package");
     assert_eq!(config.env["B"], "attribute");
     assert_eq!(config.rw_dirs, [manifest_dir.join("out").canonicalize().unwrap()]);

@@ -251,3 +251,14 @@ fn a_pass_whose_files_are_lost_is_none() {
         Outcome::Failed(TestFailure::Panicked("boom".into()))
     );
 }
+
+#[test]
+fn a_gated_test_is_ignored_whatever_it_was_to_do() {
+    let reason = || "needs kernel >=6.7, and this one is 6.1.0".to_owned();
+    let facts = Facts { unmet_gate: Some(reason()), ..Facts::new() };
+    for expected in [ShouldPanic::No, ShouldPanic::Any, ShouldPanic::Containing("oo")] {
+        let outcome = judge(&facts, expected);
+        assert_eq!(outcome, Outcome::Ignored { reason: reason() });
+        assert_eq!(outcome.to_string(), format!("ignored: {}", reason()));
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Output};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
 use uml_test_protocol::frame::CHUNK;
@@ -91,6 +91,28 @@ impl<'vm> Child<'vm> {
         }
     }
 
+    /// Its end, if it has come; does not wait. Its output is taken meanwhile, so that it does not
+    /// wait for anybody to read.
+    ///
+    /// # Errors
+    /// As [`Child::wait`]; a time limit of the guest's has to have passed.
+    pub fn try_wait(&mut self) -> Result<Option<ExitStatus>, Error> {
+        // What writes without end must not keep its caller here.
+        const AT_ONCE: usize = 256;
+        for _ in 0..AT_ONCE {
+            if self.status.is_some() {
+                break;
+            }
+            match self.events.try_recv() {
+                Ok(event) => self.follow(event)?,
+                Err(TryRecvError::Empty) if Instant::now() < self.vm.deadline() => break,
+                // Both are said by waiting, which does not take long now.
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => self.step()?,
+            }
+        }
+        Ok(self.status)
+    }
+
     /// Waits for its end, and returns everything it wrote.
     ///
     /// What its own children write after its end is not waited for.
@@ -105,28 +127,34 @@ impl<'vm> Child<'vm> {
     /// Takes the next event.
     fn step(&mut self) -> Result<(), Error> {
         match next(&self.events, self.vm, self.vm.deadline()) {
-            Ok(ProcessEvent::Started { pid }) => self.pid = pid,
-            Ok(ProcessEvent::Failed(failure)) => return Err(Error::Refused(failure)),
-            Ok(ProcessEvent::Output { stream: Stream::Stderr, data }) => self.stderr.extend(data),
-            Ok(ProcessEvent::Output { stream: Stream::Stdout | Stream::Harness, data }) => {
+            Ok(event) => self.follow(event),
+            Err(interrupted) => Err(self.vm.explain(interrupted, Phase::Running)),
+        }
+    }
+
+    fn follow(&mut self, event: ProcessEvent) -> Result<(), Error> {
+        match event {
+            ProcessEvent::Started { pid } => self.pid = pid,
+            ProcessEvent::Failed(failure) => return Err(Error::Refused(failure)),
+            ProcessEvent::Output { stream: Stream::Stderr, data } => self.stderr.extend(data),
+            ProcessEvent::Output { stream: Stream::Stdout | Stream::Harness, data } => {
                 self.stdout.extend(data);
             }
-            Ok(ProcessEvent::StdinReady { closed: true }) => self.sent = self.stdin.len(),
-            Ok(ProcessEvent::StdinReady { closed: false }) => {
+            ProcessEvent::StdinReady { closed: true } => self.sent = self.stdin.len(),
+            ProcessEvent::StdinReady { closed: false } => {
                 let end = self.stdin.len().min(self.sent + CHUNK);
                 let data = Bytes::from(&self.stdin[self.sent..end]);
                 self.sent = end;
                 let end = end == self.stdin.len();
                 self.request(&Request::Stdin { id: self.id, data, end })?;
             }
-            Ok(ProcessEvent::Exited { exit, usage, .. }) => {
+            ProcessEvent::Exited { exit, usage, .. } => {
                 self.usage = Some(usage.into());
                 self.status = Some(ExitStatus::from_raw(match exit {
                     Exit::Code(code) => (code & 0xff) << 8,
                     Exit::Signal(signal) => signal,
                 }));
             }
-            Err(interrupted) => return Err(self.vm.explain(interrupted, Phase::Running)),
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ mod child;
 mod command;
 pub(crate) mod command_line;
 pub(crate) mod console;
+mod host;
 mod mconsole;
 pub(crate) mod paths;
 mod process;
@@ -21,12 +22,14 @@ use uml_test_protocol::{Bytes, Setup};
 
 pub use child::Child;
 pub use command::Command;
+pub use host::{Host, Place};
 
 pub(crate) use child::next as next_event;
 pub(crate) use command::variable;
 
 use crate::artifacts;
 use crate::builder::VmBuilder;
+use crate::cache;
 use crate::config::{self, Config, Sandbox};
 use crate::error::{Error, GuestEnd};
 use crate::outcome::{ChannelEnd, Phase};
@@ -77,16 +80,15 @@ impl Vm {
     /// Starts a kernel.
     pub(crate) fn start(
         config: &Config,
+        kernel: &Path,
         opening: Opening,
         lifetime: Option<Duration>,
     ) -> Result<Self, Error> {
-        let kernel = artifacts::kernel(config)?;
-        let kernel = std::path::absolute(&kernel).unwrap_or(kernel);
         let run_dir = run_dir::choose(config)?;
         let boot = Boot {
             run_dir: bytes(&run_dir),
-            kernel: bytes(&kernel),
-            argv: command_line::build(&kernel, &run_dir, config)
+            kernel: bytes(kernel),
+            argv: command_line::build(kernel, &run_dir, config)
                 .iter()
                 .map(|argument| Bytes::from(argument.as_bytes()))
                 .collect(),
@@ -100,14 +102,15 @@ impl Vm {
             host_pid: std::process::id() as i32,
         };
         let started = Instant::now();
-        let (kernel, connections) = KernelProcess::start(&boot, opening.frames())?;
+        let (process, connections) = KernelProcess::start(&boot, opening.frames())?;
+        cache::touch(kernel);
         let failed = |source| Error::Supervisor { operation: "start a thread".to_owned(), source };
         let console = Console::drain(connections.console).map_err(failed)?;
         console.log_to(&console::log_path(&run_dir));
         let writer = connections.control.try_clone().map_err(failed)?;
         let session = Session::start(opening, connections.control, writer).map_err(failed)?;
         Ok(Self {
-            kernel: kernel.into(),
+            kernel: process.into(),
             session,
             console,
             run_dir,
@@ -278,8 +281,9 @@ pub(crate) fn boot(
 ) -> Result<Vm, Error> {
     let mut config = config.clone();
     config::check_rw_dirs(&mut config)?;
-    let opening = opening(&config, manifest_dir)?;
-    let mut vm = Vm::start(&config, opening, lifetime)?;
+    let kernel = kernel(&config)?;
+    let opening = opening(&config, &kernel, manifest_dir)?;
+    let mut vm = Vm::start(&config, &kernel, opening, lifetime)?;
     match vm.wait_ready(config.boot_timeout) {
         Ok(()) => Ok(vm),
         Err((Interrupted::Deadline, phase)) => {
@@ -289,15 +293,29 @@ pub(crate) fn boot(
     }
 }
 
+/// The kernel to boot, as an absolute path.
+///
+/// # Errors
+/// As [`artifacts::kernel`].
+pub(crate) fn kernel(config: &Config) -> Result<PathBuf, Error> {
+    let kernel = artifacts::kernel(config)?;
+    Ok(std::path::absolute(&kernel).unwrap_or(kernel))
+}
+
 /// What a guest with this configuration is told first.
 ///
 /// # Errors
 /// [`Error::Request`] where the environment and paths are larger than a message may be.
-pub(crate) fn opening(config: &Config, manifest_dir: &Path) -> Result<Opening, Error> {
+pub(crate) fn opening(
+    config: &Config,
+    kernel: &Path,
+    manifest_dir: &Path,
+) -> Result<Opening, Error> {
     let env = environment(config).iter().map(|(name, value)| variable(name, value)).collect();
     Opening::new(Setup {
         keep: paths::keep(manifest_dir).iter().map(|path| bytes(path)).collect(),
         rw_dirs: config.rw_dirs.iter().map(|dir| bytes(dir)).collect(),
+        modules: cache::modules(kernel).map(|dir| bytes(&dir)),
         seed: random(),
         env,
     })

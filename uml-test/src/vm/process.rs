@@ -234,18 +234,18 @@ fn spawn(command: &mut Command) -> io::Result<Child> {
 /// where every directory is mounted noexec. Where the host forbids such files to be executed
 /// (`vm.memfd_noexec=2`) it is one without a name beside the run directory.
 fn program(run_dir: &Path) -> Result<&'static OwnedFd, Error> {
-    static PROGRAM: OnceLock<Result<OwnedFd, (String, i32)>> = OnceLock::new();
-    PROGRAM
-        .get_or_init(|| {
-            in_memory()
-                .or_else(|_| without_name(run_dir.parent().unwrap_or(run_dir)))
-                .map_err(|error| (error.to_string(), error.raw_os_error().unwrap_or(0)))
-        })
-        .as_ref()
-        .map_err(|(message, errno)| Error::Supervisor {
-            operation: format!("write the agent: {message}"),
-            source: io::Error::from_raw_os_error(*errno),
-        })
+    static PROGRAM: OnceLock<OwnedFd> = OnceLock::new();
+    once(&PROGRAM, || in_memory().or_else(|_| without_name(run_dir.parent().unwrap_or(run_dir))))
+        .map_err(|source| Error::Supervisor { operation: "write the agent".to_owned(), source })
+}
+
+/// Makes what is not there yet. A failure is not remembered: what was short (room, descriptors)
+/// may be there the next time. Of two that are made at once, one is dropped.
+fn once<T>(made: &OnceLock<T>, make: impl FnOnce() -> io::Result<T>) -> io::Result<&T> {
+    match made.get() {
+        Some(made) => Ok(made),
+        None => make().map(|new| made.get_or_init(|| new)),
+    }
 }
 
 fn in_memory() -> io::Result<OwnedFd> {
@@ -272,4 +272,19 @@ fn memory_file(name: &CStr, flags: MFdFlags, content: &[u8]) -> io::Result<Owned
     file.write_all(content)?;
     file.rewind()?;
     Ok(file.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_tried_again_and_a_success_kept() {
+        let made = OnceLock::new();
+        let full = || Err(io::ErrorKind::StorageFull.into());
+        assert_eq!(once(&made, full).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(*once(&made, || Ok(1)).unwrap(), 1);
+        assert_eq!(*once(&made, || Ok(2)).unwrap(), 1);
+        assert_eq!(*once(&made, full).unwrap(), 1);
+    }
 }

@@ -23,6 +23,14 @@ const LONGEST: usize = 80;
 /// A supervisor locks its directory right after making it. Younger ones are let be.
 const SWEEP_AGE: Duration = Duration::from_secs(60);
 
+/// A directory that is fit.
+pub(super) struct Place {
+    /// It, with no symbolic link in it.
+    pub(super) path: PathBuf,
+    /// Free bytes.
+    pub(super) room: u64,
+}
+
 /// The path of a new run directory. It is the supervisor that makes it, and removes it.
 ///
 /// # Errors
@@ -40,8 +48,9 @@ pub(super) fn choose(config: &Config) -> Result<PathBuf, Error> {
     Ok(base.join(format!("{PREFIX}{}-{number}-{salt:x}", std::process::id())))
 }
 
-fn base(config: &Config) -> Result<PathBuf, Error> {
-    let candidates: Vec<PathBuf> = match &config.run_dir {
+/// The directories that run directories may be made in, the preferred first.
+pub(super) fn candidates(config: &Config) -> Vec<PathBuf> {
+    match &config.run_dir {
         Some(named) => vec![named.clone()],
         None => {
             let mut places = vec![PathBuf::from("/dev/shm")];
@@ -54,11 +63,14 @@ fn base(config: &Config) -> Result<PathBuf, Error> {
             places.extend(["/tmp", "/var/tmp"].map(PathBuf::from));
             places
         }
-    };
+    }
+}
+
+fn base(config: &Config) -> Result<PathBuf, Error> {
     let mut looked = String::new();
-    for candidate in candidates {
+    for candidate in candidates(config) {
         match check(&candidate, config.mem) {
-            Ok(path) => return Ok(path),
+            Ok(place) => return Ok(place.path),
             Err(reason) => {
                 let _ = writeln!(looked, "  {}: {reason}", candidate.display());
             }
@@ -68,7 +80,8 @@ fn base(config: &Config) -> Result<PathBuf, Error> {
     Err(Error::RunDirectory { mem: config.mem, looked })
 }
 
-fn check(dir: &Path, mem: u64) -> Result<PathBuf, String> {
+/// A directory that a guest's memory of `mem` bytes fits into; or why it does not.
+pub(super) fn check(dir: &Path, mem: u64) -> Result<Place, String> {
     let path = dir.canonicalize().map_err(|error| error.to_string())?;
     if !path.is_dir() {
         return Err("not a directory".to_owned());
@@ -91,7 +104,7 @@ fn check(dir: &Path, mem: u64) -> Result<PathBuf, String> {
     if room < mem {
         return Err(format!("only {} MiB are free", room >> 20));
     }
-    Ok(path)
+    Ok(Place { path, room })
 }
 
 /// Removes run directories whose supervisor was itself killed: old, and locked by nobody.

@@ -152,13 +152,20 @@ fn succeeded(finished: Finished, command: &Command) -> Finished {
 fn kernel() -> PathBuf {
     let set =
         |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    if let Some(path) = set("UML_TEST_KERNEL") {
-        return path;
-    }
     let cache = set("UML_TEST_CACHE_DIR")
         .or_else(|| Some(set("XDG_CACHE_HOME")?.join("uml-test")))
-        .or_else(|| Some(set("HOME")?.join(".cache/uml-test")));
-    let cached = std::fs::read_dir(cache.unwrap_or_default().join("kernels")).into_iter().flatten();
+        .or_else(|| Some(set("HOME")?.join(".cache/uml-test")))
+        .unwrap_or_default();
+    let asked = set("UML_TEST_KERNEL");
+    // A name, or the default's; a path with a slash is no link in this directory.
+    let name = asked.as_ref().map_or("default".into(), |kernel| kernel.to_string_lossy());
+    if let Ok(entry) = cache.join("names").join(name.replace('/', ":")).canonicalize() {
+        return entry.join("linux");
+    }
+    if let Some(path) = asked {
+        return path;
+    }
+    let cached = std::fs::read_dir(cache.join("kernels")).into_iter().flatten();
     let newest = cached
         .flatten()
         .map(|entry| entry.path().join("linux"))

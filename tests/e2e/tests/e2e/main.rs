@@ -1,8 +1,10 @@
 //! Every fixture in real guests, through every way of running tests. `README.md` says how to call
 //! this and what the variables do.
 
+mod cached;
 mod command;
 mod fixtures;
+mod gates;
 mod kernels;
 mod killed;
 mod left;
@@ -10,6 +12,7 @@ mod load;
 mod marker;
 mod output;
 mod places;
+mod records;
 mod removal;
 mod skips;
 mod table;
@@ -96,6 +99,9 @@ fn through_every_way(fixtures: &Built) -> Vec<Trial> {
         ("ignored_on_request", verdicts::ignored_on_request),
         ("skips", skips::table),
         ("kernels", kernels::all),
+        ("gates::failures", gates::failures),
+        ("records::all", records::all),
+        ("records::unwritable", records::unwritable),
         ("marker::refused", marker::refused),
         ("marker::refused_with_a_page", marker::refused_with_a_page),
         ("killed::sigkill", |fixtures, way| killed::at_any_moment(fixtures, way, 0)),
@@ -131,7 +137,11 @@ fn on_the_host(fixtures: &Built) -> Vec<Trial> {
         ("load::two_cargos", load::two_cargos),
     ];
     const FEW_CPUS: &[(&str, OnTheHost)] = &[
+        ("cached::names", cached::names),
+        ("cached::last_used", cached::last_used),
+        ("cached::modules", cached::modules),
         ("kernels::silent", kernels::silent),
+        ("output::without_measure", output::without_measure),
         ("places::odd_project", places::odd_project),
         ("places::unwritable", places::unwritable),
         ("removal::of_a_tree", removal::of_a_tree),

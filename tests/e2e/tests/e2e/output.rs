@@ -95,3 +95,18 @@ pub(crate) fn captured(fixtures: &Fixtures, way: Way) -> Result<(), Problem> {
     }
     Ok(())
 }
+
+/// A report has the beginning and the end of what nobody could read, and says so.
+pub(crate) fn without_measure(fixtures: &Fixtures) {
+    let name = "cases::output::prints_without_measure_and_fails";
+    let wanted = Wanted { only: Some(name), ..Wanted::default() };
+    let (shown, _) = Way::Custom.run(fixtures, &wanted).unwrap();
+    let text = &shown[name].text;
+    assert!(text.contains("panicked: after all that output"));
+    assert!(text.contains("<<<begin>>>0\n1\n2\n") && text.contains("3fffff\n<<<end>>>"));
+    let (_, rest) = text.split_once("[uml-test: ").expect("it says that something is left out");
+    let left_out: usize = rest.split_once(' ').unwrap().0.parse().unwrap();
+    let written: usize = (0..4 << 20).map(|line: u32| format!("{line:x}\n").len()).sum();
+    assert!(text.len() < 18 << 20, "{}", text.len());
+    assert!(left_out + (15 << 20) <= written && written <= left_out + text.len(), "{left_out}");
+}

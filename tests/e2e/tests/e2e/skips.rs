@@ -25,6 +25,7 @@ struct Case {
 }
 
 const PASSES: &str = "cases::verdicts::passes";
+const GATED: &str = "cases::gates::lacks_an_option";
 const SKIPS: &str = "cases::verdicts::skips";
 const LIBTEST_PASSES: [(&str, &str); 4] =
     [NO_KERNEL[0], NO_KERNEL[1], NO_KERNEL[2], ("UML_TEST_LIBTEST_SKIPS", "pass")];
@@ -32,6 +33,27 @@ const LIBTEST_FAILS: [(&str, &str); 4] =
     [NO_KERNEL[0], NO_KERNEL[1], NO_KERNEL[2], ("UML_TEST_LIBTEST_SKIPS", "fail")];
 
 const CASES: &[Case] = &[
+    Case {
+        name: GATED,
+        env: &[("UML_TEST_LIBTEST_SKIPS", "pass")],
+        libtest: (Verdict::Passed, "uml-test: cases::gates::lacks_an_option ignored: needs CONFIG"),
+        custom: (Verdict::Ignored, "ignored (needs CONFIG_FLUX_CAPACITOR"),
+        nextest_custom: Verdict::Ignored,
+    },
+    Case {
+        name: GATED,
+        env: &[("UML_TEST_LIBTEST_SKIPS", "fail")],
+        libtest: (Verdict::Failed, "ignored: needs CONFIG_FLUX_CAPACITOR"),
+        custom: (Verdict::Ignored, "ignored (needs CONFIG_FLUX_CAPACITOR"),
+        nextest_custom: Verdict::Ignored,
+    },
+    Case {
+        name: GATED,
+        env: &NO_KERNEL,
+        libtest: (Verdict::Failed, "no User Mode Linux kernel found"),
+        custom: (Verdict::Ignored, "no User Mode Linux kernel found"),
+        nextest_custom: Verdict::Ignored,
+    },
     Case {
         name: SKIPS,
         env: &[],

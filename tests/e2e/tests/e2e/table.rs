@@ -11,6 +11,8 @@ pub(crate) enum Expected {
     Skipped,
     /// `#[ignore]`.
     Ignored,
+    /// Not for this kernel: passes under libtest, ignored by the custom runner and so listed.
+    Gated,
     /// It fails, and the report says so.
     Fails(Kind),
 }
@@ -25,6 +27,7 @@ pub(crate) enum Kind {
     EndedEarly,
     FailedLater,
     Skipped,
+    Ignored,
     TimedOut,
     KernelPanicked,
     GuestEnded,
@@ -33,7 +36,7 @@ pub(crate) enum Kind {
 }
 
 /// How the first line of each kind begins.
-pub(crate) const LEADS: [(Kind, &str); 12] = [
+pub(crate) const LEADS: [(Kind, &str); 13] = [
     (Kind::Panicked, "panicked: "),
     (Kind::Errored, "returned an error: "),
     (Kind::DidNotPanic, "did not panic as expected"),
@@ -41,6 +44,7 @@ pub(crate) const LEADS: [(Kind, &str); 12] = [
     (Kind::EndedEarly, "the test's process ended before the test completed: "),
     (Kind::FailedLater, "the test completed, and then its process failed: "),
     (Kind::Skipped, "skipped: "),
+    (Kind::Ignored, "ignored: "),
     (Kind::TimedOut, "timed out: still "),
     (Kind::KernelPanicked, "the guest's kernel panicked"),
     (Kind::GuestEnded, "the guest ended before the test did: "),
@@ -109,6 +113,15 @@ pub(crate) const ROWS: &[Row] = &[
     Row::new("verdicts::skips", Expected::Skipped, "needs a flux capacitor"),
     Row::new("verdicts::skips_where_a_panic_is_due", Expected::Skipped, "needs a flux")
         .should_panic(),
+    Row::passes("gates::fits"),
+    Row::new("gates::is_for_older_kernels", Expected::Gated, "needs kernel <2.6, and this one is"),
+    Row::new("gates::lacks_an_option", Expected::Gated, "needs CONFIG_FLUX_CAPACITOR, and"),
+    Row::new(
+        "gates::is_for_older_kernels_where_a_panic_is_due",
+        Expected::Gated,
+        "needs kernel <2.6, and this one is",
+    )
+    .should_panic(),
     Row::fails("ends::exits_0", Kind::EndedEarly, "completed: exit code 0"),
     Row::fails("ends::exits_0_at_once", Kind::EndedEarly, "completed: exit code 0"),
     Row::fails("ends::becomes_another_program", Kind::EndedEarly, "completed: exit code 0"),

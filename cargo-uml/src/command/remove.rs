@@ -1,0 +1,124 @@
+//! `cargo uml kernel remove` and `prune`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use indicatif::HumanBytes;
+
+use crate::cli::PruneArguments;
+use crate::error::Error;
+use crate::kernel::cache::Cache;
+use crate::kernel::entry::{self, Kernel};
+use crate::kernel::lock::{BuildLock, CacheLock};
+use crate::kernel::names::Name;
+use crate::report::Reporter;
+
+/// Removes names, and kernels that then have none.
+pub(crate) fn remove(cache: &Cache, names: &[String], reporter: &Reporter) -> Result<(), Error> {
+    let lock = CacheLock::take(cache)?;
+    // All or nothing: a mistyped name should not leave half of the work done.
+    let kernels: Vec<Kernel> =
+        names.iter().map(|name| cache.named(name)).collect::<Result<_, _>>()?;
+    for (text, kernel) in names.iter().zip(kernels) {
+        if !kernel.directory().exists() {
+            continue;
+        }
+        let was_default = cache.is_default(&kernel);
+        if *text == kernel.id() || text == "default" {
+            for name in cache.names_of(&kernel) {
+                cache.unname(&Name::parse(&name)?, &lock)?;
+            }
+        } else {
+            cache.unname(&Name::parse(text)?, &lock)?;
+        }
+        if cache.names_of(&kernel).is_empty() {
+            discard(kernel.directory())?;
+            cache.drop_dangling(&lock)?;
+            reporter.note(format_args!("Removed {text} ({})", kernel.id()));
+            if was_default {
+                reporter.note(
+                    "There is no default kernel now: choose one by `cargo uml kernel default NAME`",
+                );
+            }
+        } else {
+            reporter.note(format_args!("Removed the name {text} of {}", kernel.id()));
+        }
+    }
+    Ok(())
+}
+
+/// Removes what nothing refers to.
+pub(crate) fn prune(
+    cache: &Cache,
+    arguments: &PruneArguments,
+    reporter: &Reporter,
+) -> Result<(), Error> {
+    // A build in progress has the build tree.
+    let _build = BuildLock::take(cache, "pruning", reporter)?;
+    let lock = CacheLock::take(cache)?;
+    let mut paths = Vec::new();
+    for kernel in cache.list() {
+        let unused = arguments.unused_for.is_some_and(|days| is_unused(&kernel, days));
+        if !cache.is_default(&kernel) && (unused || cache.names_of(&kernel).is_empty()) {
+            paths.push(kernel.directory().to_path_buf());
+        }
+    }
+    paths.extend(below(&cache.kernels()).into_iter().filter(|path| Kernel::read(path).is_none()));
+    paths.extend(below(&cache.builds()).into_iter().filter(|path| !is_kept_build(path)));
+    if arguments.sources {
+        paths.extend(below(&cache.sources()));
+    }
+    let mut total = 0;
+    for path in paths {
+        let size =
+            if path.is_dir() { entry::size(&path) } else { path.metadata().map_or(0, |m| m.len()) };
+        total += size;
+        let verb = if arguments.dry_run { "Would remove" } else { "Removing" };
+        reporter.note(format_args!("{verb} {} ({})", path.display(), HumanBytes(size)));
+        if !arguments.dry_run {
+            discard(&path)?;
+        }
+    }
+    if !arguments.dry_run {
+        cache.drop_dangling(&lock)?;
+    }
+    let verb = if arguments.dry_run { "Would free" } else { "Freed" };
+    reporter.note(format_args!("{verb} {}", HumanBytes(total)));
+    Ok(())
+}
+
+fn is_unused(kernel: &Kernel, days: u64) -> bool {
+    let last = kernel.last_used().unwrap_or(kernel.installed).max(kernel.installed);
+    let age = SystemTime::now().duration_since(last).unwrap_or_default();
+    age > Duration::from_secs(days.saturating_mul(24 * 60 * 60))
+}
+
+/// A source tree's build that was finished once, of a tree that is still there: the next build takes seconds from it.
+fn is_kept_build(path: &Path) -> bool {
+    use std::os::unix::ffi::OsStringExt;
+    let tree = fs::read(path.join("tree")).map(std::ffi::OsString::from_vec).map(PathBuf::from);
+    path.join("out/linux").exists() && tree.is_ok_and(|tree| tree.join("Makefile").exists())
+}
+
+fn below(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    paths.sort();
+    paths
+}
+
+/// A kernel's directory goes by a rename first, so that nobody finds half of it.
+fn discard(path: &Path) -> Result<(), Error> {
+    let error = Error::io("remove", path);
+    let removed = if path.is_dir() {
+        let hidden = path.with_file_name(format!(
+            ".removed-{}",
+            path.file_name().unwrap_or_default().to_string_lossy()
+        ));
+        fs::rename(path, &hidden).and_then(|()| fs::remove_dir_all(&hidden))
+    } else {
+        fs::remove_file(path)
+    };
+    removed.map_err(error)
+}

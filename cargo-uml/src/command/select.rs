@@ -1,0 +1,22 @@
+//! `cargo uml kernel default` and `path`.
+
+use std::path::PathBuf;
+
+use crate::error::Error;
+use crate::kernel::cache::Cache;
+use crate::kernel::lock::CacheLock;
+
+pub(crate) fn path(cache: &Cache, name: &str) -> Result<PathBuf, Error> {
+    Ok(cache.named(name)?.linux())
+}
+
+/// The default kernel's first name, or its id if it has none.
+pub(crate) fn default_name(cache: &Cache) -> Result<String, Error> {
+    let kernel = cache.named("default")?;
+    Ok(cache.names_of(&kernel).into_iter().next().unwrap_or_else(|| kernel.id()))
+}
+
+pub(crate) fn set_default(cache: &Cache, name: &str) -> Result<(), Error> {
+    let lock = CacheLock::take(cache)?;
+    cache.set_default(&cache.named(name)?, &lock)
+}

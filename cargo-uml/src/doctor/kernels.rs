@@ -1,0 +1,146 @@
+//! The kernels there are, and the one that would be booted.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use uml_test::Host;
+
+use super::bounded;
+use super::finding::Finding;
+use crate::kernel::cache::Cache;
+use crate::kernel::identity;
+use crate::process;
+
+const CACHE: &str = "cached kernels";
+const KERNEL: &str = "kernel";
+const DEFAULT: &str = "default";
+
+/// How long a kernel may take to print its version.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// All kernels of the cache with their names; damaged ones are named.
+pub(crate) fn cached() -> Finding {
+    let cache = match Cache::locate() {
+        Ok(cache) => cache,
+        Err(error) => {
+            return Finding::warning(
+                CACHE,
+                error.to_string(),
+                "set UML_TEST_CACHE_DIR to a directory",
+            );
+        }
+    };
+    let kernels = directories(&cache.kernels());
+    let mut names: Vec<(String, String)> =
+        cache.all_names().into_iter().map(|(name, id)| (name.to_string(), id)).collect();
+    names.extend(cache.default_id().map(|id| (DEFAULT.to_owned(), id)));
+    let mut lines = Vec::new();
+    let mut damaged = Vec::new();
+    for directory in &kernels {
+        let mut line = short(directory);
+        let names: Vec<&str> = names
+            .iter()
+            .filter(|(_, id)| *id == short(directory))
+            .map(|(name, _)| name.as_str())
+            .collect();
+        if let Some((first, rest)) = names.split_first() {
+            line = format!(
+                "{line} ({first}{})",
+                rest.iter().map(|n| format!(", {n}")).collect::<String>()
+            );
+        }
+        if let Err(reason) = intact(directory) {
+            line = format!("{line}: {reason}");
+            damaged.push(short(directory));
+        }
+        lines.push(line);
+    }
+    let dangling: Vec<&str> = names
+        .iter()
+        .filter(|(_, id)| !cache.kernels().join(id).join("linux").exists())
+        .map(|(name, _)| name.as_str())
+        .collect();
+    if !dangling.is_empty() {
+        lines.push(format!("names of kernels that are gone: {}", dangling.join(", ")));
+    }
+    let place = cache.root().display();
+    let found = match lines.is_empty() {
+        true => format!("none in {place}"),
+        false => format!("in {place}:\n{}", lines.join("\n")),
+    };
+    if kernels.is_empty() {
+        Finding::warning(CACHE, found, "`cargo uml setup` builds one")
+    } else if !damaged.is_empty() {
+        Finding::warning(
+            CACHE,
+            found,
+            format!(
+                "remove what is damaged in {place}/kernels, then `cargo uml setup` builds it again"
+            ),
+        )
+    } else if !dangling.is_empty() {
+        let default = dangling.contains(&DEFAULT);
+        let remedy =
+            if default { "`cargo uml setup` sets the default again" } else { "build them again" };
+        Finding::warning(CACHE, found, remedy)
+    } else {
+        Finding::ok(CACHE, found)
+    }
+}
+
+/// The directories of all kernels, sorted, also of those that cannot be read.
+fn directories(kernels: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(kernels).into_iter().flatten().flatten();
+    let mut directories: Vec<PathBuf> = entries
+        // One that is being put together has a name with a dot in front.
+        .filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."))
+        .map(|entry| entry.path())
+        .collect();
+    directories.sort();
+    directories
+}
+
+/// The directory's name: the kernel's version and content hash.
+fn short(directory: &Path) -> String {
+    directory.file_name().unwrap_or(directory.as_os_str()).display().to_string()
+}
+
+/// Whether the kernel in `directory` is what was installed there.
+fn intact(directory: &Path) -> Result<(), String> {
+    let metadata = directory.join("kernel.toml");
+    let text = std::fs::read_to_string(&metadata)
+        .map_err(|error| format!("damaged, can't read kernel.toml: {error}"))?;
+    let table: toml::Table =
+        text.parse().map_err(|_| "damaged, kernel.toml is not TOML".to_owned())?;
+    let expected = table.get("sha256").and_then(toml::Value::as_str).unwrap_or_default();
+    match identity::of_file(&directory.join("linux")) {
+        Ok(found) if found == expected => Ok(()),
+        Ok(_) => Err("damaged, its checksum is another than when it was installed".to_owned()),
+        Err(error) => Err(format!("damaged: {error}")),
+    }
+}
+
+/// The kernel that would be booted, if it starts.
+pub(crate) fn chosen(host: &Host) -> (Finding, Option<PathBuf>) {
+    const SETUP: &str = "`cargo uml setup` builds one, or name another with UML_TEST_KERNEL";
+    let (kernel, origin) = match host.kernel() {
+        Ok(chosen) => chosen,
+        Err(error) => return (Finding::failed(KERNEL, error.to_string(), SETUP), None),
+    };
+    let shown = format!("{} ({origin})", kernel.display());
+    let finding = match bounded::program(Command::new(&kernel).arg("--version"), PATIENCE) {
+        Ok(Some(ended)) if ended.status.success() && !ended.output.trim().is_empty() => {
+            let version = ended.output.lines().next().unwrap_or_default();
+            return (Finding::ok(KERNEL, format!("Linux {version}, {shown}")), Some(kernel));
+        }
+        Ok(Some(ended)) => format!(
+            "{shown} does not start: `--version` ended with {}\n{}",
+            ended.status,
+            process::tail(ended.output.trim())
+        ),
+        Ok(None) => format!("{shown} does not start: no end of `--version` after {PATIENCE:?}"),
+        Err(error) => format!("{shown} does not start: {error}"),
+    };
+    (Finding::failed(KERNEL, finding.trim_end(), SETUP), None)
+}

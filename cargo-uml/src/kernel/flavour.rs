@@ -1,0 +1,97 @@
+//! The configurations that this project ships: Kconfig fragments over `tinyconfig` that combine.
+
+use super::fragment::Fragment;
+
+/// A shipped fragment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Flavour {
+    pub(crate) name: &'static str,
+    text: &'static str,
+    /// Takes the place of `base` instead of coming over it.
+    replaces_base: bool,
+}
+
+const BASE: Flavour =
+    Flavour { name: "base", text: include_str!("../../kernel/base.config"), replaces_base: true };
+
+/// All of them, in the order in which they are merged: the later wins.
+pub(crate) const ALL: [Flavour; 5] = [
+    BASE,
+    Flavour { name: "tiny", text: include_str!("../../kernel/tiny.config"), replaces_base: true },
+    Flavour { name: "smp", text: include_str!("../../kernel/smp.config"), replaces_base: false },
+    Flavour {
+        name: "debug",
+        text: include_str!("../../kernel/debug.config"),
+        replaces_base: false,
+    },
+    Flavour {
+        name: "coverage",
+        text: include_str!("../../kernel/coverage.config"),
+        replaces_base: false,
+    },
+];
+
+/// The named flavours, each once, in the order of merging; unknown names are left out (the command line refuses them).
+///
+/// `base` comes in front unless a flavour takes its place; it is in no kernel's name, so it is in this list only where
+/// nothing else is.
+pub(crate) fn named(names: &[String]) -> Vec<Flavour> {
+    let chosen: Vec<Flavour> =
+        ALL.into_iter().filter(|flavour| names.iter().any(|name| name == flavour.name)).collect();
+    let has_base = chosen.iter().any(|flavour| flavour.replaces_base);
+    if has_base { chosen } else { [vec![BASE], chosen].concat() }
+}
+
+impl Flavour {
+    pub(crate) fn fragment(&self) -> Fragment {
+        Fragment { label: self.name.to_owned(), text: self.text.to_owned(), shipped: true }
+    }
+
+    pub(crate) fn is_base(&self) -> bool {
+        *self == BASE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn names(wanted: &[&str]) -> Vec<&'static str> {
+        let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
+        named(&wanted).iter().map(|flavour| flavour.name).collect()
+    }
+
+    #[test]
+    fn base_comes_first_unless_replaced() {
+        assert_eq!(names(&[]), ["base"]);
+        assert_eq!(names(&["debug", "smp", "debug"]), ["base", "smp", "debug"]);
+        assert_eq!(names(&["tiny"]), ["tiny"]);
+        assert_eq!(names(&["debug", "tiny"]), ["tiny", "debug"]);
+    }
+
+    #[test]
+    fn the_shipped_fragments_are_well_formed() {
+        for flavour in ALL {
+            let fragment = flavour.fragment();
+            let mut seen = HashSet::new();
+            for line in fragment.text.lines().filter(|line| !line.is_empty()) {
+                if line.starts_with("# ") || line == "#" {
+                    continue;
+                }
+                let one = Fragment { text: line.to_owned(), ..fragment.clone() };
+                let requests = one.requests().unwrap_or_else(|error| panic!("{error}"));
+                let [request] = &requests[..] else { panic!("not one request: {line}") };
+                assert!(seen.insert(request.option.clone()), "{}: twice: {line}", flavour.name);
+                assert_eq!(
+                    line.contains('#'),
+                    request.is_conditional(),
+                    "{}: unknown comment: {line}",
+                    flavour.name
+                );
+            }
+            assert!(!seen.is_empty(), "{}", flavour.name);
+        }
+    }
+}

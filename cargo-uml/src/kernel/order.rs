@@ -1,0 +1,274 @@
+//! A kernel as it is asked for, and how the cache comes to have it.
+
+use std::fs;
+use std::path::Path;
+
+use super::build::Build;
+use super::cache::Cache;
+use super::entry::Kernel;
+use super::flavour::{self, Flavour};
+use super::fragment::{Dropped, Fragment};
+use super::identity;
+use super::install::{self, Contents, Image};
+use super::lock::{BuildLock, CacheLock};
+use super::metadata::{Metadata, Provenance};
+use super::names::Name;
+use super::source::{Choice, Source};
+use super::tools;
+use super::tree;
+use super::version::{MINIMUM, Version};
+use crate::error::Error;
+use crate::report::Reporter;
+
+/// Which kernel to build.
+pub(crate) struct Order {
+    pub(crate) choice: Choice,
+    flavours: Vec<Flavour>,
+    fragments: Vec<Fragment>,
+    /// The flavours and the fragments' file names: what tells the kernel from others of its version.
+    parts: Vec<String>,
+    name: Option<Name>,
+}
+
+/// What is built, once its source is known.
+struct Plan {
+    source: Source,
+    compiler: String,
+    content: String,
+}
+
+impl Order {
+    pub(crate) fn new(
+        choice: Choice,
+        flavours: &[String],
+        fragments: &[std::path::PathBuf],
+        name: Option<&str>,
+    ) -> Result<Self, Error> {
+        let flavours = flavour::named(flavours);
+        let mut parts: Vec<String> = flavours
+            .iter()
+            .filter(|flavour| !flavour.is_base())
+            .map(|flavour| flavour.name.to_owned())
+            .collect();
+        for path in fragments {
+            parts.push(path.file_stem().unwrap_or_default().to_string_lossy().into_owned());
+        }
+        let fragments =
+            fragments.iter().map(|path| Fragment::read(path)).collect::<Result<Vec<_>, _>>()?;
+        let name = name.map(Name::parse_own).transpose()?;
+        if name.is_none() {
+            // Now, not after the build.
+            Name::of_build((0, 0), &parts)?;
+            if let Some(part) = parts.iter().enumerate().find_map(|(at, part)| {
+                (parts[..at].contains(part) || part == "base").then_some(part)
+            }) {
+                return Err(Error::AmbiguousName { part: part.clone() });
+            }
+        }
+        Ok(Order { choice, flavours, fragments, parts, name })
+    }
+
+    /// All fragments, in the order in which they are merged.
+    pub(crate) fn all_fragments(&self) -> Vec<Fragment> {
+        let shipped = self.flavours.iter().map(Flavour::fragment);
+        shipped.chain(self.fragments.iter().cloned()).collect()
+    }
+
+    pub(crate) fn recipe(&self) -> String {
+        identity::recipe(&self.all_fragments())
+    }
+
+    fn name(&self, version: &str) -> Result<Name, Error> {
+        match &self.name {
+            Some(name) => Ok(name.clone()),
+            None => {
+                let series = Version::of_release(version).unwrap_or(MINIMUM).series();
+                Name::of_build(series, &self.parts)
+            }
+        }
+    }
+
+    /// A cached kernel that fits without a look at the source: a newer one on the mirror or another compiler is no
+    /// reason to build.
+    fn cached(&self, cache: &Cache) -> Option<Kernel> {
+        match self.choice {
+            Choice::Best | Choice::Version(_) => {
+                cache.with_recipe(&self.recipe(), self.choice.wanted())
+            }
+            Choice::Release(_) | Choice::Path(_) => None,
+        }
+    }
+
+    /// The kernel, built unless the cache has it, under its name.
+    pub(crate) fn provide(&self, cache: &Cache, reporter: &Reporter) -> Result<Kernel, Error> {
+        let kernel = match self.cached(cache) {
+            Some(kernel) => kernel,
+            None => self.provide_built(cache, reporter)?,
+        };
+        let name = self.name(&kernel.metadata.version)?;
+        if cache.target(&name).is_none_or(|id| id != kernel.id()) || cache.default_id().is_none() {
+            cache.set_name(&name, &kernel, &CacheLock::take(cache)?)?;
+        }
+        Ok(kernel)
+    }
+
+    fn provide_built(&self, cache: &Cache, reporter: &Reporter) -> Result<Kernel, Error> {
+        // A wrong path should not wait for the lock, nor should a kernel that is there.
+        if let Choice::Path(path) = &self.choice {
+            let source = Source::given(path)?;
+            if let Ok(compiler) = tools::compiler()
+                && let Some(kernel) = cache.with_content(&identity::content(
+                    &self.recipe(),
+                    &source.identity,
+                    &compiler,
+                ))
+            {
+                return Ok(kernel);
+            }
+        }
+        let work = format!("building {}", self.shown());
+        let _lock = BuildLock::take(cache, &work, reporter)?;
+        if let Some(kernel) = self.cached(cache) {
+            return Ok(kernel);
+        }
+        let plan = self.plan(cache, reporter)?;
+        match cache.with_content(&plan.content) {
+            Some(kernel) => Ok(kernel),
+            None => self.build(cache, &plan, reporter),
+        }
+    }
+
+    fn shown(&self) -> String {
+        match &self.parts[..] {
+            [] => self.choice.shown(),
+            parts => format!("{} with {}", self.choice.shown(), parts.join(" and ")),
+        }
+    }
+
+    fn plan(&self, cache: &Cache, reporter: &Reporter) -> Result<Plan, Error> {
+        tools::ensure(&tools::BUILD, reporter)?;
+        let source = self.choice.source(&cache.sources(), reporter)?;
+        let compiler = tools::compiler()?;
+        let content = identity::content(&self.recipe(), &source.identity, &compiler);
+        Ok(Plan { source, compiler, content })
+    }
+
+    /// A configured build, in the directory that belongs to it.
+    fn configured(
+        &self,
+        cache: &Cache,
+        plan: &Plan,
+        out: &str,
+        reporter: &Reporter,
+    ) -> Result<(Build, Vec<Dropped>), Error> {
+        let source = &plan.source;
+        let kept = source.provenance == Provenance::Tree;
+        let directory = cache.builds().join(if kept {
+            identity::of_build_tree(&source.path, &self.recipe(), &plan.compiler)
+        } else {
+            plan.content.clone()
+        });
+        let tree = source.tree(&directory, reporter)?;
+        let build = Build::new(tree, &directory, out)?;
+        if kept {
+            let path = directory.join("tree");
+            fs::write(&path, source.path.as_os_str().as_encoded_bytes())
+                .map_err(Error::io("write", &path))?;
+        }
+        let version = build.version();
+        if *version < MINIMUM {
+            return Err(Error::TooOld { version: version.to_string(), minimum: MINIMUM });
+        }
+        let phase = reporter.phase(format_args!("Configuring Linux {version}"));
+        let dropped = build.configure(&self.all_fragments())?;
+        drop(phase);
+        Ok((build, dropped))
+    }
+
+    fn build(&self, cache: &Cache, plan: &Plan, reporter: &Reporter) -> Result<Kernel, Error> {
+        let (build, dropped) = self.configured(cache, plan, "out", reporter)?;
+        let version = build.version();
+        let (optional, missing): (Vec<Dropped>, Vec<Dropped>) =
+            dropped.into_iter().partition(|dropped| dropped.optional);
+        if !missing.is_empty() {
+            // What other versions lack is not known, so there it is worth trying without. A user's own request counts.
+            let forgivable =
+                !version.is_tested() && missing.iter().all(|dropped| dropped.request.shipped);
+            let error = Error::OptionsDropped {
+                version: version.clone(),
+                dropped: missing.clone(),
+                config: build.config(),
+            };
+            if !forgivable {
+                return Err(error);
+            }
+            reporter.note(format_args!(
+                "{error}\nGoing on without them: uml-test is not tested with Linux {version}"
+            ));
+        }
+        let lacking: Vec<String> =
+            optional.iter().chain(&missing).map(|dropped| dropped.request.option.clone()).collect();
+        if !optional.is_empty() {
+            reporter.note(format_args!("Linux {version} does without {}", lacking.join(", ")));
+        }
+
+        let built = build.compile(reporter)?;
+        let is_tree = plan.source.provenance == Provenance::Tree;
+        if is_tree && tree::identity(&plan.source.path)? != plan.source.identity {
+            return Err(Error::TreeChanged { path: plan.source.path.clone() });
+        }
+        let metadata = Metadata {
+            name: self.name(&version.to_string())?.to_string(),
+            version: version.to_string(),
+            provenance: plan.source.provenance,
+            source: plan.source.identity.clone(),
+            flavours: self
+                .flavours
+                .iter()
+                .filter(|flavour| !flavour.is_base())
+                .map(|flavour| flavour.name.to_owned())
+                .collect(),
+            fragments: self.fragments.iter().map(|fragment| fragment.label.clone()).collect(),
+            recipe: self.recipe(),
+            compiler: plan.compiler.clone(),
+            sha256: String::new(),
+            build_seconds: built.duration.as_secs(),
+            build_steps: built.steps,
+            boot_ms: None,
+            dropped_options: lacking,
+        };
+        let config =
+            fs::read_to_string(build.config()).map_err(Error::io("read", build.config()))?;
+        let contents =
+            Contents { image: Image::Built(built.linux), config: Some(config), modules: None };
+        let lock = CacheLock::take(cache)?;
+        let kernel = install::install(cache, &contents, metadata, &plan.content, &lock, reporter)?;
+        if !is_tree {
+            let _phase = reporter.phase("Removing the build tree");
+            fs::remove_dir_all(build.directory())
+                .map_err(Error::io("remove", build.directory()))?;
+            // Empty, most often.
+            let _ = fs::remove_dir(cache.builds());
+        }
+        Ok(kernel)
+    }
+
+    /// Lets the user change the configuration in the kernel's own menus, and calls `changed` with the tree and the
+    /// resolved configuration before and after.
+    pub(crate) fn edit(
+        &self,
+        cache: &Cache,
+        reporter: &Reporter,
+        changed: impl FnOnce(&Path, &str, &str) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        tools::ensure(&[tools::NCURSES], reporter)?;
+        let work = format!("configuring {}", self.shown());
+        let _lock = BuildLock::take(cache, &work, reporter)?;
+        let plan = self.plan(cache, reporter)?;
+        let (build, _) = self.configured(cache, &plan, "config", reporter)?;
+        let read = || fs::read_to_string(build.config()).map_err(Error::io("read", build.config()));
+        let before = read()?;
+        build.menuconfig()?;
+        changed(build.tree(), &before, &read()?)
+    }
+}

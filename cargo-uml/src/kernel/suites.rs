@@ -1,0 +1,148 @@
+//! Which suites of which mirrors to look into: pure but for the listing of keyrings.
+
+use std::fs::{self, File};
+
+/// Debian suites with the tested kernels, which a Debian mirror has beside the configured suites.
+const BACKPORTS: [&str; 2] = ["trixie-backports", "bookworm-backports"];
+
+/// Where distributions put the keys of their archives; apt itself trusts only the last.
+const KEYRINGS: [(&str, &str); 3] = [
+    ("/usr/share/keyrings", "debian-archive-keyring."),
+    ("/usr/share/keyrings", "ubuntu-archive-keyring."),
+    ("/etc/apt/trusted.gpg.d", ""),
+];
+
+/// A suite of a mirror, component `main`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Suite {
+    pub(super) mirror: String,
+    pub(super) name: String,
+}
+
+/// The suites with a component `main` in the output of `apt-get update --print-uris`.
+///
+/// Lines are `'<mirror>dists/<suite>/<component>/binary-<arch>/Packages.xz' <file> <size>`. Unlike `indextargets`, this
+/// also shows mirrors whose lists were never fetched.
+pub(super) fn parse_uris(output: &str) -> Vec<Suite> {
+    let mut suites = Vec::new();
+    for line in output.lines() {
+        let Some(uri) = line.strip_prefix('\'').and_then(|rest| rest.split('\'').next()) else {
+            continue;
+        };
+        let Some((mirror, rest)) = uri.split_once("dists/") else { continue };
+        let Some((name, _)) = rest.split_once("/main/binary-") else { continue };
+        let suite = Suite { mirror: mirror.to_owned(), name: name.to_owned() };
+        if !suites.contains(&suite) {
+            suites.push(suite);
+        }
+    }
+    suites
+}
+
+/// The suites to look into, one list after the other until one has a kernel.
+pub(super) fn stages(configured: &[Suite], os_release: &str) -> Vec<Vec<Suite>> {
+    let value = |name: &str| {
+        os_release
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+            .unwrap_or("")
+            .trim_matches('"')
+    };
+    let distributions = format!("{} {}", value("ID"), value("ID_LIKE"));
+    let mut stages = vec![configured.to_vec()];
+    let is = |name| distributions.split(' ').any(|word| word == name);
+    if is("debian") && !is("ubuntu") {
+        let codename = value("VERSION_CODENAME");
+        let own = format!("{codename}-backports");
+        let mut backports = Vec::new();
+        // The mirrors of the release itself: security updates and third parties have no backports.
+        for mirror in
+            configured.iter().filter(|suite| suite.name == codename).map(|suite| &suite.mirror)
+        {
+            for name in BACKPORTS.into_iter().chain([own.as_str()]) {
+                let suite = Suite { mirror: mirror.clone(), name: name.to_owned() };
+                if !backports.contains(&suite) {
+                    backports.push(suite);
+                }
+            }
+        }
+        if !backports.is_empty() {
+            stages.insert(0, backports);
+        }
+    }
+    stages
+}
+
+/// The suites of all stages, each once.
+pub(super) fn at_once(stages: Vec<Vec<Suite>>) -> Vec<Suite> {
+    let mut all = Vec::new();
+    for suite in stages.into_iter().flatten() {
+        if !all.contains(&suite) {
+            all.push(suite);
+        }
+    }
+    all
+}
+
+pub(super) fn keyrings() -> Vec<String> {
+    let files = |(directory, prefix): (&'static str, &'static str)| {
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).filter(move |path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let is_keyring = ["gpg", "pgp", "asc"]
+                .iter()
+                .any(|ending| path.extension().is_some_and(|found| found == *ending));
+            name.starts_with(prefix) && is_keyring && File::open(path).is_ok()
+        })
+    };
+    let mut all: Vec<String> =
+        KEYRINGS.into_iter().flat_map(files).map(|path| path.display().to_string()).collect();
+    all.sort_unstable();
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const URIS: &str = "\
+'http://mirror.test/debian/dists/bookworm/InRelease' mirror.test_debian_dists_bookworm_InRelease 0 
+'http://mirror.test/debian/dists/bookworm/main/binary-amd64/Packages.xz' mirror.test_debian_x 0 
+'http://mirror.test/debian/dists/bookworm/main/binary-all/Packages.xz' mirror.test_debian_y 0 
+'http://mirror.test/security/dists/bookworm-security/main/binary-amd64/Packages.xz' mirror.test_z 0 
+'http://third.test/repo/dists/stable/other/binary-amd64/Packages.xz' third.test_repo 0 
+";
+
+    fn suite(mirror: &str, name: &str) -> Suite {
+        Suite { mirror: mirror.to_owned(), name: name.to_owned() }
+    }
+
+    #[test]
+    fn finds_the_configured_suites() {
+        let expected = [
+            suite("http://mirror.test/debian/", "bookworm"),
+            suite("http://mirror.test/security/", "bookworm-security"),
+        ];
+        assert_eq!(parse_uris(URIS), expected);
+        assert_eq!(parse_uris("Reading package lists...\n"), []);
+    }
+
+    #[test]
+    fn debian_mirrors_are_asked_for_backports_first() {
+        let stages = stages(&parse_uris(URIS), "ID=debian\nVERSION_CODENAME=bookworm\n");
+        let mirror = "http://mirror.test/debian/";
+        assert_eq!(
+            stages[0],
+            [suite(mirror, "trixie-backports"), suite(mirror, "bookworm-backports")]
+        );
+        assert_eq!(stages[1], parse_uris(URIS));
+        assert_eq!(at_once([stages.clone(), stages].concat()).len(), 4);
+    }
+
+    #[test]
+    fn ubuntu_mirrors_are_asked_for_their_own_suites() {
+        let configured = [suite("http://mirror.test/ubuntu/", "noble")];
+        let release = "ID=ubuntu\nID_LIKE=debian\nVERSION_CODENAME=noble\n";
+        assert_eq!(stages(&configured, release), [configured.to_vec()]);
+    }
+}

@@ -1,0 +1,130 @@
+//! The command lines of cargo. No I/O.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+/// What is run for every kernel.
+#[derive(Debug)]
+pub(crate) struct Invocation {
+    nextest: bool,
+    arguments: Vec<OsString>,
+}
+
+/// Has every test binary run, also after one has failed.
+const ALL: &str = "--no-fail-fast";
+
+impl Invocation {
+    /// With the user's `arguments`, which may have a `--` for the test binaries' own.
+    pub(crate) fn new(nextest: bool, arguments: Vec<OsString>) -> Self {
+        Invocation { nextest, arguments }
+    }
+
+    /// The arguments that build what is to be run; none where running builds by itself and says whether it failed in
+    /// that, as nextest does.
+    pub(crate) fn build(&self) -> Option<Vec<OsString>> {
+        let own = self.own();
+        if self.nextest || own.iter().any(|argument| argument == "--doc" || argument == "--no-run")
+        {
+            return None;
+        }
+        Some(
+            ["test", "--no-run"]
+                .map(OsString::from)
+                .into_iter()
+                .chain(own.iter().cloned())
+                .collect(),
+        )
+    }
+
+    /// The arguments that run the tests.
+    pub(crate) fn test(&self) -> Vec<OsString> {
+        let mut all: Vec<OsString> = match self.nextest {
+            true => vec!["nextest".into(), "run".into()],
+            false => vec!["test".into()],
+        };
+        // Given twice it is an error.
+        if !self.own().iter().any(|argument| argument == ALL) {
+            all.push(ALL.into());
+        }
+        all.extend(self.arguments.iter().cloned());
+        all
+    }
+
+    /// The manifest that the user names.
+    pub(crate) fn manifest(&self) -> Option<PathBuf> {
+        const OPTION: &str = "--manifest-path";
+        let own = self.own();
+        let joined = own.iter().find_map(|argument| {
+            Some(argument.to_str()?.strip_prefix(OPTION)?.strip_prefix('=')?.into())
+        });
+        let next = || own.get(own.iter().position(|argument| argument == OPTION)? + 1);
+        joined.or_else(|| next().map(PathBuf::from))
+    }
+
+    /// Whether an exit code says that cargo could not do its work, other than tests that failed.
+    ///
+    /// cargo test gives 101 for anything; what it is to run was built before, so tests it is.
+    pub(crate) fn is_own_failure(&self, code: Option<i32>) -> bool {
+        const NEXTEST_TESTS_FAILED: i32 = 100;
+        const CARGO_TESTS_FAILED: i32 = 101;
+        let tests = if self.nextest { NEXTEST_TESTS_FAILED } else { CARGO_TESTS_FAILED };
+        !matches!(code, Some(code) if code == 0 || code == tests)
+    }
+
+    /// The command as one would type it, without its arguments.
+    pub(crate) fn name(&self) -> &'static str {
+        if self.nextest { "cargo nextest run" } else { "cargo test" }
+    }
+
+    /// What is cargo's own of the arguments.
+    fn own(&self) -> &[OsString] {
+        let end = self.arguments.iter().position(|argument| argument == OsStr::new("--"));
+        &self.arguments[..end.unwrap_or(self.arguments.len())]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(nextest: bool, arguments: &[&str]) -> Invocation {
+        Invocation::new(nextest, arguments.iter().map(OsString::from).collect())
+    }
+
+    #[test]
+    fn the_users_arguments_come_last_and_the_binaries_own_are_not_built_with() {
+        let invocation = of(false, &["-p", "x", "--", "--nocapture"]);
+        assert_eq!(invocation.test(), ["test", ALL, "-p", "x", "--", "--nocapture"]);
+        assert_eq!(invocation.build().unwrap(), ["test", "--no-run", "-p", "x"]);
+        let invocation = of(true, &["-p", "x"]);
+        assert_eq!(invocation.test(), ["nextest", "run", ALL, "-p", "x"]);
+        assert_eq!(invocation.build(), None);
+        assert_eq!(of(false, &["--doc"]).build(), None);
+    }
+
+    #[test]
+    fn no_option_is_given_twice() {
+        assert_eq!(of(false, &[ALL, "x"]).test(), ["test", ALL, "x"]);
+        assert_eq!(of(false, &["--", ALL]).test(), ["test", ALL, "--", ALL]);
+    }
+
+    #[test]
+    fn the_manifest_is_found() {
+        assert_eq!(
+            of(false, &["--manifest-path", "a/Cargo.toml"]).manifest(),
+            Some("a/Cargo.toml".into())
+        );
+        assert_eq!(of(false, &["--manifest-path=b"]).manifest(), Some("b".into()));
+        assert_eq!(of(false, &["--", "--manifest-path=b"]).manifest(), None);
+    }
+
+    #[test]
+    fn failed_tests_are_told_from_a_failed_cargo() {
+        assert!(!of(false, &[]).is_own_failure(Some(0)) && !of(true, &[]).is_own_failure(Some(0)));
+        assert!(
+            !of(false, &[]).is_own_failure(Some(101)) && of(true, &[]).is_own_failure(Some(101))
+        );
+        assert!(!of(true, &[]).is_own_failure(Some(100)) && of(true, &[]).is_own_failure(Some(4)));
+        assert!(of(false, &[]).is_own_failure(None));
+    }
+}

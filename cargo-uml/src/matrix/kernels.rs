@@ -1,0 +1,145 @@
+//! The kernels to run with, from what the user called them.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use crate::kernel::cache::Cache;
+
+/// A kernel, found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Chosen {
+    /// As the user called it.
+    pub(crate) name: String,
+    pub(crate) linux: PathBuf,
+}
+
+/// What is wrong with any of them.
+#[derive(Debug, thiserror::Error)]
+#[error("these kernels can't be used:{0}")]
+pub(crate) struct Unusable(String);
+
+/// Finds all `called` kernels: by a name of the `cache`, or by a path where it has a slash or starts with a dot.
+/// All that is wrong is told at once.
+pub(crate) fn choose(called: &[OsString], cache: Option<&Cache>) -> Result<Vec<Chosen>, Unusable> {
+    let names = cache.map(names).unwrap_or_default();
+    let mut chosen: Vec<Chosen> = Vec::new();
+    let mut wrong = String::new();
+    for called in called {
+        let name = called.display().to_string();
+        let found = find(called, &names).and_then(|linux| {
+            match chosen.iter().any(|other| other.name == name) {
+                true => Err("it is given twice".to_owned()),
+                false => Ok(linux),
+            }
+        });
+        match found {
+            Ok(linux) => chosen.push(Chosen { name, linux }),
+            Err(reason) => {
+                let _ = write!(wrong, "\n    {name}: {reason}");
+            }
+        }
+    }
+    if wrong.is_empty() { Ok(chosen) } else { Err(Unusable(wrong)) }
+}
+
+/// All names, `default` among them, with their kernels' executables.
+fn names(cache: &Cache) -> Vec<(String, PathBuf)> {
+    let linux = |id: String| cache.kernels().join(id).join("linux");
+    let named = cache.all_names().into_iter().map(|(name, id)| (name.to_string(), linux(id)));
+    let default = cache.default_id().map(|id| ("default".to_owned(), linux(id)));
+    named.chain(default).collect()
+}
+
+fn find(called: &OsStr, names: &[(String, PathBuf)]) -> Result<PathBuf, String> {
+    if let Some((_, linux)) = names.iter().find(|(name, _)| **name == *called) {
+        return usable(linux).map_err(|reason| {
+            format!(
+                "its kernel {} can't be used: {reason}; `cargo uml kernel build` builds it again",
+                linux.display()
+            )
+        });
+    }
+    let bytes = called.as_encoded_bytes();
+    if bytes.contains(&b'/') || bytes.starts_with(b".") {
+        let path = std::path::absolute(called).map_err(|error| error.to_string())?;
+        if usable(&path).is_ok() || path.exists() {
+            return usable(&path);
+        }
+    }
+    let known: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    Err(format!(
+        "neither a kernel's name nor a path of one; names are: {known}; `cargo uml kernel build {}` builds it",
+        called.display()
+    ))
+}
+
+/// `path`, if it can be executed at all. What it is shows when it boots.
+fn usable(path: &Path) -> Result<PathBuf, String> {
+    use std::os::unix::fs::PermissionsExt;
+    let found = path.metadata().map_err(|error| error.to_string())?;
+    if !found.is_file() || found.permissions().mode() & 0o111 == 0 {
+        return Err("not an executable file".to_owned());
+    }
+    Ok(path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// A cache with one kernel, of two names, and a name that leads nowhere.
+    fn cache() -> tempfile::TempDir {
+        let cache = tempfile::tempdir().unwrap();
+        let kernel = cache.path().join("kernels/7.2.12-0123456789ab");
+        fs::create_dir_all(&kernel).unwrap();
+        fs::create_dir(cache.path().join("names")).unwrap();
+        fs::copy("/proc/self/exe", kernel.join("linux")).unwrap();
+        for (name, id) in [
+            ("7.2", "7.2.12-0123456789ab"),
+            ("7.2:debug", "7.2.12-0123456789ab"),
+            ("6.1", "6.1.187-gone"),
+        ] {
+            symlink(format!("../kernels/{id}"), cache.path().join("names").join(name)).unwrap();
+        }
+        cache
+    }
+
+    fn chosen(called: &[&str], root: &Path) -> Result<Vec<Chosen>, String> {
+        let called: Vec<OsString> = called.iter().map(OsString::from).collect();
+        choose(&called, Some(&Cache::at(root))).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn names_and_paths_are_found() {
+        let cache = cache();
+        let linux = cache.path().join("kernels/7.2.12-0123456789ab/linux");
+        let path = linux.display().to_string();
+        let found = chosen(&["7.2/debug", &path, "7.2"], cache.path()).unwrap();
+        assert!(found.iter().all(|chosen| chosen.linux == linux), "{found:?}");
+        let names: Vec<&str> = found.iter().map(|chosen| chosen.name.as_str()).collect();
+        assert_eq!(names, ["7.2/debug", &path, "7.2"]);
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_told_at_once() {
+        let cache = cache();
+        let called = ["7.2", "7.2", "6.1", "6.12/smp", "nightly", "/etc/passwd", "./nothing"];
+        let error = chosen(&called, cache.path()).unwrap_err();
+        for text in [
+            "7.2: it is given twice",
+            "6.1: its kernel",
+            "6.12/smp: neither a kernel's name nor a path of one; names are: 6.1, 7.2, 7.2/debug;",
+            "`cargo uml kernel build nightly`",
+            "/etc/passwd: not an executable file",
+            "./nothing: neither",
+        ] {
+            assert!(error.contains(text), "{text:?} is missing from {error}");
+        }
+        assert!(choose(&["7.2".into()], None).unwrap_err().to_string().contains("names are: none"));
+    }
+}

@@ -1,0 +1,194 @@
+//! `cargo uml matrix`: the same tests with several kernels, and one table of the results.
+//!
+//! For each kernel cargo runs with `UML_TEST_KERNEL` and with `UML_TEST_RESULTS`, a fresh directory in which
+//! `uml-test` records every test; [`record`] reads those. cargo's output goes to the user as it comes and is not
+//! looked at.
+
+mod cargo;
+mod child;
+mod kernels;
+mod record;
+mod results;
+mod table;
+
+use std::ffi::OsString;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+use anyhow::Context;
+use tempfile::TempDir;
+
+use self::cargo::Invocation;
+use self::child::{Ended, Signals};
+use self::results::{Column, Results, Run};
+use crate::cli::Format;
+use crate::kernel::cache::Cache;
+use crate::report::Reporter;
+
+/// A test failed or left no record with some kernel.
+pub(crate) const EXIT_TESTS_FAILED: u8 = 11;
+/// cargo failed otherwise than by failed tests: what it was to run did not compile, say.
+pub(crate) const EXIT_CARGO_FAILED: u8 = 12;
+/// Ended by a signal, as shells give it for SIGINT.
+pub(crate) const EXIT_INTERRUPTED: u8 = 130;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct MatrixArguments {
+    /// A kernel to run the tests with: its name in the cache, or a path; repeat it for more
+    #[arg(long = "kernel", value_name = "NAME|PATH", required = true)]
+    kernels: Vec<OsString>,
+    /// Run `cargo nextest run` instead of `cargo test`
+    #[arg(long)]
+    nextest: bool,
+    /// How to print the results; with json cargo's output goes to stderr
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+    /// Arguments of cargo test, or of cargo nextest run
+    #[arg(last = true, value_name = "ARGUMENTS")]
+    arguments: Vec<OsString>,
+}
+
+/// Runs the tests with every kernel and prints the table.
+pub(crate) fn run(arguments: MatrixArguments, reporter: &Reporter) -> anyhow::Result<ExitCode> {
+    let MatrixArguments { kernels, nextest, format, arguments } = arguments;
+    // Paths are enough without a cache.
+    let cache = Cache::locate().ok();
+    let chosen = kernels::choose(&kernels, cache.as_ref())?;
+    let matrix = Matrix {
+        invocation: Invocation::new(nextest, arguments),
+        format,
+        signals: Signals::block().context("could not take over signals")?,
+        reporter,
+    };
+    let target = matrix.target_directory()?;
+    let mut columns: Vec<Column> = chosen
+        .into_iter()
+        .map(|kernel| Column {
+            name: kernel.name,
+            path: kernel.linux,
+            run: None,
+            records: Vec::new(),
+        })
+        .collect();
+    let end = matrix.fill(&mut columns, &target)?;
+    let results = Results::new(columns, end == End::Interrupted);
+    matrix.print(&results)?;
+    Ok(ExitCode::from(match end {
+        End::Interrupted => EXIT_INTERRUPTED,
+        End::CargoFailed => EXIT_CARGO_FAILED,
+        End::All if results.good => 0,
+        End::All => EXIT_TESTS_FAILED,
+    }))
+}
+
+/// How far it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    All,
+    /// It would fail in the same way with every kernel, or did with the last one.
+    CargoFailed,
+    Interrupted,
+}
+
+struct Matrix<'reporter> {
+    invocation: Invocation,
+    format: Format,
+    signals: Signals,
+    reporter: &'reporter Reporter,
+}
+
+impl Matrix<'_> {
+    /// Where cargo puts what it makes.
+    fn target_directory(&self) -> anyhow::Result<PathBuf> {
+        let mut metadata = cargo_metadata::MetadataCommand::new();
+        metadata.no_deps();
+        if let Some(manifest) = self.invocation.manifest() {
+            metadata.manifest_path(manifest);
+        }
+        Ok(metadata.exec().context("no tests to run")?.target_directory.into())
+    }
+
+    /// Runs the tests with one kernel after the other.
+    fn fill(&self, columns: &mut [Column], target: &Path) -> anyhow::Result<End> {
+        if let Some(build) = self.invocation.build() {
+            self.heading("Building the tests")?;
+            let ended = self.cargo(self.command().args(build))?;
+            if ended.interrupted {
+                return Ok(End::Interrupted);
+            }
+            if !ended.status.success() {
+                self.reporter.note(format_args!(
+                    "error: building the tests failed ({}), so they were run with no kernel",
+                    ended.status
+                ));
+                return Ok(End::CargoFailed);
+            }
+        }
+        std::fs::create_dir_all(target)
+            .with_context(|| format!("could not create {}", target.display()))?;
+        let count = columns.len();
+        for (at, column) in columns.iter_mut().enumerate() {
+            self.heading(&format!("Kernel {} ({} of {count})", column.name, at + 1))?;
+            let directory = TempDir::with_prefix_in("uml-matrix-", target)
+                .with_context(|| format!("could not create a directory in {}", target.display()))?;
+            let started = Instant::now();
+            let mut command = self.command();
+            command
+                .args(self.invocation.test())
+                .env("UML_TEST_KERNEL", &column.path)
+                .env("UML_TEST_RESULTS", directory.path());
+            let ended = self.cargo(&mut command)?;
+            column.run = Some(Run::new(ended.status, started.elapsed()));
+            column.records = record::read(directory.path())?;
+            if ended.interrupted {
+                return Ok(End::Interrupted);
+            }
+            if self.invocation.is_own_failure(ended.status.code()) {
+                self.reporter.note(format_args!(
+                    "error: `{}` itself failed ({}), which it would with any kernel",
+                    self.invocation.name(),
+                    ended.status
+                ));
+                return Ok(End::CargoFailed);
+            }
+        }
+        Ok(End::All)
+    }
+
+    fn command(&self) -> Command {
+        Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    }
+
+    fn cargo(&self, command: &mut Command) -> anyhow::Result<Ended> {
+        if self.format == Format::Json {
+            let stderr = std::io::stderr().as_fd().try_clone_to_owned();
+            command.stdout(Stdio::from(stderr.context("could not use stderr")?));
+        }
+        let program = command.get_program().to_owned();
+        self.signals.run(command).with_context(|| format!("could not run {}", program.display()))
+    }
+
+    /// Above cargo's output, where that goes.
+    fn heading(&self, text: &str) -> anyhow::Result<()> {
+        let heading = format!("\n== {text} ==\n\n");
+        match self.format {
+            Format::Text => self.reporter.text(&heading)?,
+            Format::Json => self.reporter.note(heading.trim_end()),
+        }
+        Ok(())
+    }
+
+    fn print(&self, results: &Results) -> anyhow::Result<()> {
+        let text = match self.format {
+            Format::Json => serde_json::to_string_pretty(results)? + "\n",
+            // Where no tests were run there is nothing to say.
+            Format::Text if results.kernels.iter().all(|kernel| kernel.run.is_none()) => {
+                return Ok(());
+            }
+            Format::Text => format!("\n{}", table::text(results)),
+        };
+        Ok(self.reporter.text(&text)?)
+    }
+}

@@ -1,0 +1,53 @@
+//! `cargo uml kernel adopt`, on the machine's real kernel.
+
+use std::fs;
+use std::process::Command;
+
+use crate::fixture::{Fixture, real_kernel, run};
+
+#[test]
+fn adopts_a_kernel_and_reads_what_it_is_from_it() {
+    let fixture = Fixture::new();
+    let real = real_kernel();
+    let version = run(Command::new(&real).arg("--version")).stdout.trim().to_owned();
+    let linux = run(fixture.uml(&["kernel", "adopt"]).arg(&real)).kernel();
+    assert_eq!(fs::read(&linux).unwrap(), fs::read(&real).unwrap());
+    assert_eq!(fixture.named(&format!("adopted-{version}")).as_deref(), linux.parent());
+    let config = fs::read_to_string(linux.with_file_name("config")).unwrap();
+    assert!(config.contains("CONFIG_HOSTFS=y\n"));
+    let shown = run(&mut fixture.uml(&["kernel", "show", "--format", "json"])).stdout;
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["version"], version.as_str());
+    assert_eq!(shown["provenance"], "adopted");
+    assert!(
+        shown["source"]
+            .as_str()
+            .unwrap()
+            .starts_with(real.canonicalize().unwrap().to_str().unwrap())
+    );
+    assert!(shown["compiler"].as_str().unwrap().contains("gcc"));
+    assert!(shown["boot_ms"].as_u64().unwrap() > 0);
+    assert_eq!(shown["modules"], serde_json::Value::Null);
+
+    // Under another name, with modules, it is the same kernel with something more.
+    let modules = fixture.path().join("anything");
+    fs::create_dir_all(&modules).unwrap();
+    fs::write(modules.join("modules.dep.bin"), "").unwrap();
+    let mut adopt = fixture.uml(&["kernel", "adopt", "--name", "mine", "--modules"]);
+    assert_eq!(run(adopt.arg(&modules).arg(&real)).kernel(), linux);
+    assert!(linux.with_file_name("modules").join(&version).join("modules.dep.bin").exists());
+    assert_eq!(fixture.named("mine").as_deref(), linux.parent());
+}
+
+#[test]
+fn refuses_what_is_no_kernel() {
+    let fixture = Fixture::new();
+    run(&mut fixture.uml(&["kernel", "adopt", "/nowhere/linux"])).fails(1, &["/nowhere/linux"]);
+    run(&mut fixture.uml(&["kernel", "adopt", "/bin/false"]))
+        .fails(5, &["/bin/false", "no User Mode Linux kernel that runs here"]);
+    // Says a version, but does not boot.
+    let path = fixture.path().join("script");
+    crate::fixture::script(&path, "echo 7.2.1\n");
+    run(fixture.uml(&["kernel", "adopt"]).arg(&path)).fails(5, &["does not boot"]);
+    assert_eq!(fixture.kernels(), [] as [std::path::PathBuf; 0]);
+}

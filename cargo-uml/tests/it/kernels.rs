@@ -1,0 +1,328 @@
+//! `cargo uml kernel`: names, flavours and fragments, listings, removal.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::fixture::{Fixture, run};
+
+const NONE: [PathBuf; 0] = [];
+
+fn id(linux: &Path) -> String {
+    linux.parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned()
+}
+
+fn listed(fixture: &Fixture) -> Vec<serde_json::Value> {
+    let said = run(&mut fixture.uml(&["kernel", "list", "--format", "json"]));
+    serde_json::from_str(&said.succeeds().stdout).unwrap()
+}
+
+fn config(linux: &Path) -> String {
+    fs::read_to_string(linux.with_file_name("config")).unwrap()
+}
+
+#[test]
+fn flavours_and_fragments_combine_into_a_kernel_of_their_own() {
+    let fixture = Fixture::new();
+    let fragment = fixture.path().join("mine.config");
+    fs::write(&fragment, "# mine\nCONFIG_MINE=y\n# CONFIG_VETH is not set\n").unwrap();
+    let base = fixture.build(&[]);
+    let debug = fixture.build(&["--flavour", "smp", "--flavour", "debug"]);
+    let mine = fixture.build(&["--flavour", "debug", "--fragment", fragment.to_str().unwrap()]);
+    assert!(base != debug && debug != mine && mine != base);
+
+    assert!(config(&base).contains("CONFIG_VETH=y\n") && !config(&base).contains("CONFIG_KASAN="));
+    assert!(
+        config(&debug).contains("CONFIG_KASAN=y\n") && config(&debug).contains("CONFIG_SMP=y\n")
+    );
+    assert!(config(&mine).contains("CONFIG_MINE=y\n") && config(&mine).contains("CONFIG_VETH=n\n"));
+
+    let kernel = |linux: &Path| Some(linux.parent().unwrap().to_path_buf());
+    assert_eq!(fixture.named("7.2"), kernel(&base));
+    assert_eq!(fixture.named("7.2:debug+smp"), kernel(&debug));
+    assert_eq!(fixture.named("7.2:debug+mine"), kernel(&mine));
+    assert_eq!(fixture.named("default"), kernel(&base), "the first is the default");
+
+    // Whatever the order, and for the same content there is one build.
+    assert_eq!(fixture.build(&["--flavour", "debug", "--flavour", "smp"]), debug);
+    fs::write(&fragment, "CONFIG_MINE=y\n# CONFIG_VETH is not set\n# another comment\n").unwrap();
+    assert_eq!(
+        fixture.build(&["--flavour", "debug", "--fragment", fragment.to_str().unwrap()]),
+        mine
+    );
+    assert_eq!(fixture.builds(), 3);
+}
+
+#[test]
+fn tiny_takes_the_place_of_base() {
+    let fixture = Fixture::new();
+    let tiny = fixture.build(&["--flavour", "tiny"]);
+    assert!(!config(&tiny).contains("CONFIG_VETH="));
+    assert!(config(&tiny).contains("CONFIG_HOSTFS=y\n"));
+}
+
+#[test]
+fn a_name_points_to_the_last_kernel_built_under_it_and_the_default_follows() {
+    let fixture = Fixture::new();
+    let first = fixture.build(&["--name", "mine/x"]);
+    fixture.write("b.c", "int other(void) { return 0 * 2; }\n");
+    let second = fixture.build(&["--name", "mine/x"]);
+    assert_ne!(first, second);
+    let kernel = Some(second.parent().unwrap().to_path_buf());
+    assert_eq!(fixture.named("mine:x"), kernel);
+    assert_eq!(fixture.named("default"), kernel);
+    assert!(first.exists());
+
+    for name in ["default", "a b", "../x", "a/b/c"] {
+        let tree = fixture.tree();
+        let mut build = fixture.uml(&["kernel", "build", tree.to_str().unwrap(), "--name", name]);
+        run(&mut build).fails(2, &["can't be a kernel's name"]);
+    }
+}
+
+#[test]
+fn a_dropped_option_is_explained() {
+    let fixture = Fixture::new();
+    fixture.write(
+        "Kconfig",
+        "config NET\n\tbool \"Net\"\nconfig PCI\n\tbool \"PCI\"\n\tdepends on NET && HAVE_PCI\n\
+         config CARD\n\tbool \"Card\"\n\tdepends on PCI\n",
+    );
+    fs::write(fixture.at_home("drop"), "CARD CADR PCI").unwrap();
+    let fragment = fixture.path().join("mine.config");
+    let tree = fixture.tree();
+    let arguments =
+        ["kernel", "build", tree.to_str().unwrap(), "--fragment", fragment.to_str().unwrap()];
+    fs::write(&fragment, "CONFIG_CARD=y\nCONFIG_CADR=y\nCONFIG_NET=y\n").unwrap();
+    run(&mut fixture.uml(&arguments)).fails(
+        5,
+        &[
+            "Linux 7.2.99 does not honour 2 of the requested options",
+            "CONFIG_CARD: wanted y, is not set (in ",
+            "mine.config)\n        depends on PCI, which is n\n",
+            "            depends on HAVE_PCI, which User Mode Linux of this version does not have",
+            "CONFIG_CADR: wanted y",
+            "no such option; did you mean CONFIG_CARD?",
+            "# optional before X.Y",
+        ],
+    );
+    assert_eq!(fixture.compiled(), 0);
+
+    // On a version that nobody tested, a user's own request still counts.
+    fixture.set_version("7.9.99");
+    run(&mut fixture.uml(&arguments)).fails(5, &["CONFIG_CARD"]);
+    fs::write(&fragment, "CONFIG_CARD=y # optional before 8.0: newer cards\n").unwrap();
+    let done = run(&mut fixture.uml(&arguments));
+    let linux = done.kernel();
+    assert!(done.stderr.contains("Linux 7.9.99 does without CONFIG_CARD"), "{}", done.stderr);
+    let shown = run(&mut fixture.uml(&["kernel", "show", &id(&linux)])).stdout;
+    assert!(shown.contains("lacks       CONFIG_CARD\n"), "{shown}");
+}
+
+#[test]
+fn a_fragment_that_is_none_is_refused_before_anything_is_done() {
+    let fixture = Fixture::new();
+    let fragment = fixture.path().join("mine.config");
+    for (text, says) in [
+        ("CONFIG_A\n", "mine.config, line 1: `CONFIG_A`: expected CONFIG_NAME=VALUE"),
+        ("\nCONFIG_A=m\n", "line 2: `CONFIG_A=m`: modules are not built"),
+    ] {
+        fs::write(&fragment, text).unwrap();
+        let mut build = fixture.uml(&["kernel", "build", "--fragment"]);
+        run(build.arg(&fragment)).fails(2, &[says]);
+    }
+    run(&mut fixture.uml(&["kernel", "build", "--fragment", "/nowhere"])).fails(1, &["/nowhere"]);
+    run(&mut fixture.uml(&["kernel", "build", "--flavour", "debgu"]))
+        .fails(2, &["'debgu'", "similar value exists: 'debug'"]);
+    assert_eq!(fixture.kernels(), NONE);
+}
+
+#[test]
+fn lists_and_shows_what_there_is() {
+    let fixture = Fixture::new();
+    assert!(run(&mut fixture.uml(&["kernel", "list"])).succeeds().stdout.starts_with("NAME "));
+    assert_eq!(listed(&fixture), [] as [serde_json::Value; 0]);
+    let base = fixture.build(&[]);
+    let smp = fixture.build(&["--flavour", "smp", "--name", "fast"]);
+    fs::write(smp.with_file_name("last-used"), "").unwrap();
+
+    let all = listed(&fixture);
+    assert_eq!(all.len(), 2);
+    let first = &all[0];
+    assert_eq!(first["names"], serde_json::json!(["7.2"]));
+    assert_eq!(first["id"].as_str().unwrap(), id(&base));
+    assert_eq!(first["default"], true);
+    assert_eq!(first["version"], "7.2.99");
+    assert_eq!(first["provenance"], "tree");
+    assert_eq!(first["path"].as_str().unwrap(), base.to_str().unwrap());
+    assert_eq!(first["last_used"], serde_json::Value::Null);
+    assert!(first["size"].as_u64().unwrap() > base.metadata().unwrap().len());
+    assert!(first["boot_ms"].as_u64().unwrap() > 0);
+    let second = &all[1];
+    assert_eq!(second["flavours"], serde_json::json!(["smp"]));
+    assert_eq!(second["default"], false);
+    assert!(second["last_used"].as_u64().unwrap() > 1_700_000_000);
+
+    let table = run(&mut fixture.uml(&["kernel", "list"]));
+    let lines: Vec<&str> = table.succeeds().stdout.lines().collect();
+    assert_eq!(lines.len(), 3);
+    assert!(lines[1].starts_with("7.2 ") && lines[1].ends_with(" default"), "{lines:?}");
+    assert!(lines[2].starts_with("fast ") && lines[2].contains("base+smp"), "{lines:?}");
+
+    let shown = run(&mut fixture.uml(&["kernel", "show", "fast"]));
+    for text in ["built from a source tree", &id(&smp), "/config", "gcc", "tree:"] {
+        assert!(shown.succeeds().stdout.contains(text), "{}", shown.stdout);
+    }
+    let shown = run(&mut fixture.uml(&["kernel", "show", "--format", "json"])).stdout;
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), *first);
+}
+
+#[test]
+fn the_default_can_be_chosen_by_name_or_id() {
+    let fixture = Fixture::new();
+    let path = |arguments: &[&str]| run(&mut fixture.uml(arguments)).kernel();
+    let base = fixture.build(&[]);
+    let smp = fixture.build(&["--flavour", "smp"]);
+    assert_eq!(path(&["kernel", "path"]), base);
+    assert_eq!(path(&["kernel", "path", "7.2/smp"]), smp);
+    run(&mut fixture.uml(&["kernel", "default", "7.2/smp"])).succeeds();
+    assert_eq!(path(&["kernel", "path"]), smp);
+    assert_eq!(run(&mut fixture.uml(&["kernel", "default"])).stdout, "7.2/smp\n");
+    run(&mut fixture.uml(&["kernel", "default", &id(&base)])).succeeds();
+    assert_eq!(path(&["kernel", "path", "default"]), base);
+
+    run(&mut fixture.uml(&["kernel", "path", "7.3"]))
+        .fails(1, &["no kernel is called 7.3", "7.2, 7.2/smp", "cargo uml kernel build"]);
+}
+
+#[test]
+fn removes_a_kernel_with_its_last_name() {
+    let fixture = Fixture::new();
+    let remove = |names: &[&str]| run(&mut fixture.uml(&[&["kernel", "remove"], names].concat()));
+    let linux = fixture.build(&[]);
+    assert_eq!(fixture.build(&["--name", "other"]), linux);
+    let said = remove(&["7.2"]);
+    assert!(said.succeeds().stderr.contains("Removed the name 7.2"), "{}", said.stderr);
+    assert!(linux.exists());
+    remove(&["other", "nosuch"]).fails(1, &["no kernel is called nosuch"]);
+    assert!(linux.exists(), "nothing is done if one name is wrong");
+    let said = remove(&["other"]);
+    assert!(said.succeeds().stderr.contains("no default kernel now"), "{}", said.stderr);
+    assert_eq!(fixture.kernels(), NONE);
+    assert_eq!(fs::read_dir(fixture.cache().join("names")).unwrap().count(), 0);
+
+    // An id stands for all names.
+    let linux = fixture.build(&[]);
+    fixture.build(&["--name", "other"]);
+    remove(&[&id(&linux)]).succeeds();
+    assert_eq!(fixture.kernels(), NONE);
+}
+
+#[test]
+fn prunes_what_nothing_refers_to() {
+    let fixture = Fixture::new();
+    let old = fixture.build(&[]);
+    fixture.write("b.c", "int other(void) { return 0 * 2; }\n");
+    let new = fixture.build(&[]);
+    fs::write(fixture.at_home("break"), "").unwrap();
+    let tarball = fixture.tarball();
+    run(&mut fixture.uml(&["kernel", "build", tarball.to_str().unwrap()])).fails(5, &["broken"]);
+    fs::remove_file(fixture.at_home("break")).unwrap();
+    let builds = || fs::read_dir(fixture.cache().join("build")).unwrap().count();
+    assert_eq!(builds(), 2);
+
+    let dry = run(&mut fixture.uml(&["kernel", "prune", "--dry-run"]));
+    assert!(
+        dry.succeeds()
+            .stderr
+            .contains(&format!("Would remove {}", old.parent().unwrap().display()))
+    );
+    assert!(old.exists() && builds() == 2);
+    run(&mut fixture.uml(&["kernel", "prune"])).succeeds();
+    assert!(!old.exists() && new.exists());
+    assert_eq!(builds(), 1, "the tree's own build is kept");
+
+    // Of what was not used for long, the default stays.
+    let used = fixture.build(&["--flavour", "tiny"]);
+    let unused = fixture.build(&["--flavour", "tiny", "--flavour", "smp"]);
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(40 * 86400);
+    for linux in [&new, &used, &unused] {
+        let file = fs::File::open(linux.with_file_name("kernel.toml")).unwrap();
+        file.set_modified(long_ago).unwrap();
+    }
+    fs::write(used.with_file_name("last-used"), "").unwrap();
+    run(&mut fixture.uml(&["kernel", "prune", "--unused-for", "30"])).succeeds();
+    assert!(new.exists() && used.exists() && !unused.exists());
+    assert_eq!(fixture.named("7.2:smp+tiny"), None);
+}
+
+#[test]
+fn saves_a_changed_configuration_as_a_fragment() {
+    let fixture = Fixture::new();
+    fixture.write(
+        "Kconfig",
+        "config VETH\n\tbool \"v\"\nconfig MINE\n\tbool \"m\"\nconfig AUTO\n\tbool\n",
+    );
+    let menu = "sed -i '/^CONFIG_VETH=/d' $1; echo CONFIG_MINE=y >> $1; echo CONFIG_AUTO=y >> $1\n";
+    fs::write(fixture.at_home("menu"), menu).unwrap();
+    let header = fixture.path().join("include");
+    fs::create_dir(&header).unwrap();
+    fs::write(header.join("ncurses.h"), "").unwrap();
+    let output = fixture.path().join("mine.config");
+    let tree = fixture.tree();
+    let mut config = fixture.uml(&["kernel", "config", tree.to_str().unwrap(), "--output"]);
+    run(config.arg(&output).env("CPATH", &header)).succeeds();
+    assert_eq!(fs::read_to_string(&output).unwrap(), "CONFIG_MINE=y\nCONFIG_VETH=n\n");
+    assert_eq!(fixture.kernels(), NONE);
+    let linux = fixture.build(&["--fragment", output.to_str().unwrap()]);
+    assert_eq!(fixture.named("7.2:mine").as_deref(), linux.parent());
+}
+
+/// Runs the rest of the test's command line in a mount namespace with a small file system at `directory`.
+fn with_small_disk(directory: &Path, kilobytes: u32, command: &Command) -> Option<Command> {
+    let can = Command::new("unshare").args(["-rm", "true"]).output();
+    if !can.is_ok_and(|output| output.status.success()) {
+        return None;
+    }
+    let mut unshare = Command::new("unshare");
+    let mount = format!("mount -t tmpfs -o size={kilobytes}k none \"$0\" && exec \"$@\"");
+    unshare.args(["-rm", "sh", "-c", &mount]).arg(directory).arg(command.get_program());
+    unshare.args(command.get_args());
+    for (name, value) in command.get_envs() {
+        unshare.env(name, value.unwrap_or_default());
+    }
+    Some(unshare)
+}
+
+#[test]
+fn a_full_disk_leaves_the_cache_as_it_was() {
+    let fixture = Fixture::new();
+    let linux = fixture.build(&[]);
+    // A kernel that does not fit; what is there stays and is used.
+    let mount = fixture.path().join("mount");
+    fs::create_dir(&mount).unwrap();
+    let real = crate::fixture::real_kernel();
+    let script = format!(
+        "export UML_TEST_CACHE_DIR={0}/cache; cp -r {1} {0}/cache && {2} kernel adopt {3}; code=$?; \
+         {2} kernel path && ls -A {0}/cache/kernels; exit $code",
+        mount.display(),
+        fixture.cache().display(),
+        env!("CARGO_BIN_EXE_cargo-uml"),
+        real.display()
+    );
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &script]).env("HOME", fixture.path());
+    // Room for the cache that there is, and a megabyte of the 20 that the kernel takes.
+    let used = run(Command::new("du").arg("-sk").arg(fixture.cache())).stdout;
+    let used: u32 = used.split('\t').next().unwrap().parse().unwrap();
+    let Some(mut shell) = with_small_disk(&mount, used + 1024, &shell) else {
+        return; // no user namespaces here
+    };
+    let full = run(&mut shell);
+    assert_eq!(full.code, Some(1), "{full:?}");
+    assert!(full.stderr.contains("No space left on device"), "{full:?}");
+    assert_eq!(
+        full.stdout,
+        format!("{}/cache/kernels/{}/linux\n{}\n", mount.display(), id(&linux), id(&linux))
+    );
+}

@@ -1,0 +1,89 @@
+//! Source trees that change: the driver developer's case.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::fixture::{Fixture, run};
+
+fn git(tree: &Path, arguments: &[&str]) {
+    let mut git = Command::new("git");
+    git.arg("-C").arg(tree).args(["-c", "user.name=n", "-c", "user.email=n@example.org"]);
+    git.env("GIT_CONFIG_GLOBAL", "/dev/null");
+    run(git.args(arguments)).succeeds();
+}
+
+fn source(linux: &Path) -> String {
+    let text = fs::read_to_string(linux.with_file_name("kernel.toml")).unwrap();
+    text.parse::<toml::Table>().unwrap()["source"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_changed_file_is_compiled_alone_and_gives_another_kernel() {
+    let fixture = Fixture::new();
+    let first = fixture.build(&[]);
+    assert_eq!(fixture.compiled(), 2);
+    fixture.write("b.c", "int other(void) { return 0 * 2; }\n");
+    let second = fixture.build(&[]);
+    assert_ne!(first, second);
+    assert_eq!(fixture.compiled(), 3, "only b.c");
+    assert_eq!(fixture.configured(), 1, "nothing that Kconfig reads has changed");
+    fixture.write("Kconfig", "config NEW\n\tbool \"new\"\n");
+    assert_ne!(fixture.build(&[]), second);
+    assert_eq!((fixture.compiled(), fixture.configured()), (3, 2));
+    assert!(first.exists(), "the kernel before the change is still there");
+}
+
+#[test]
+fn a_checkout_is_its_commit_and_its_changes() {
+    let fixture = Fixture::new();
+    let tree = fixture.tree();
+    git(&tree, &["init", "-q"]);
+    git(&tree, &["add", "."]);
+    git(&tree, &["commit", "-qm", "x"]);
+    let committed = fixture.build(&[]);
+    let commit = source(&committed);
+    assert!(commit.starts_with("git:") && !commit.contains('+'), "{commit}");
+
+    // Touched, but not changed.
+    let text = fs::read_to_string(tree.join("b.c")).unwrap();
+    fixture.write("b.c", &text);
+    assert_eq!(fixture.build(&[]), committed);
+
+    fixture.write("b.c", "int other(void) { return 0 * 2; }\n");
+    let changed = fixture.build(&[]);
+    assert_ne!(changed, committed);
+    assert!(source(&changed).starts_with(&format!("{commit}+")), "{}", source(&changed));
+    fixture.write("new.h", "#define NEW\n");
+    let added = fixture.build(&[]);
+    assert_ne!(added, changed);
+    fixture.write("new.h", "#define NEW 1\n");
+    assert_ne!(fixture.build(&[]), added);
+
+    // Changed back, it is the kernel that there was; so is another checkout of the commit.
+    fixture.write("b.c", &text);
+    fs::remove_file(tree.join("new.h")).unwrap();
+    let compiled = fixture.compiled();
+    assert_eq!(fixture.build(&[]), committed);
+    let other = fixture.path().join("worktree");
+    git(&tree, &["worktree", "add", "-q", other.to_str().unwrap()]);
+    assert_eq!(
+        run(&mut fixture.uml(&["kernel", "build", other.to_str().unwrap()])).kernel(),
+        committed
+    );
+    assert_eq!(fixture.compiled(), compiled);
+}
+
+#[test]
+fn a_tree_that_changes_while_it_is_built_gives_no_kernel() {
+    let fixture = Fixture::new();
+    // The compilation of b.c changes a.c.
+    let makefile = fs::read_to_string(fixture.tree().join("Makefile")).unwrap();
+    let changing = "linux: $(O)/linux\n\t@test -e $(HOME)/changed || { touch $(HOME)/changed; echo >> a.c; }\n";
+    fixture.write("Makefile", &makefile.replace("linux: $(O)/linux\n", changing));
+    let tree = fixture.tree();
+    let build = || run(&mut fixture.uml(&["kernel", "build", tree.to_str().unwrap()]));
+    build().fails(1, &["changed while it was built; run this again"]);
+    assert_eq!(fixture.kernels(), [] as [std::path::PathBuf; 0]);
+    build().kernel();
+}

@@ -1,0 +1,143 @@
+//! The cache of kernels, which `cargo-uml` writes: where it is, what is in it, and the mark of a
+//! kernel's last use, the one thing that is written here.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::AT_FDCWD;
+use nix::sys::stat::{UtimensatFlags, utimensat};
+use nix::sys::time::TimeSpec;
+
+use crate::config::variable;
+
+/// The name of the kernel that is taken where none is asked for.
+pub(crate) const DEFAULT: &str = "default";
+
+/// Where kernels are kept.
+pub(crate) fn dir() -> Option<PathBuf> {
+    let below = |name, rest: &str| variable(name).map(|dir| PathBuf::from(dir).join(rest));
+    variable("UML_TEST_CACHE_DIR")
+        .map(PathBuf::from)
+        .or_else(|| below("XDG_CACHE_HOME", "uml-test"))
+        .or_else(|| below("HOME", ".cache/uml-test"))
+}
+
+/// Whether a text can be a kernel's name: `7.2`, `6.1/debug`, `7.2/smp+debug`.
+pub(crate) fn is_name(text: &str) -> bool {
+    let plain = |part: &str| part.chars().all(|c| c.is_ascii_alphanumeric() || "._+-".contains(c));
+    let (version, flavours) = text.split_once('/').unwrap_or((text, "-"));
+    version.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && plain(version)
+        && !flavours.is_empty()
+        && plain(flavours)
+}
+
+/// The link `names/NAME`, in which a `/` is written `:`.
+pub(crate) fn link(cache: &Path, name: &str) -> PathBuf {
+    cache.join("names").join(name.replace('/', ":"))
+}
+
+/// The kernel of a name, whether or not it is fit to be booted; `None` where there is no such name.
+pub(crate) fn named(cache: &Path, name: &str) -> Option<PathBuf> {
+    let link = link(cache, name);
+    let target = link.read_link().ok()?;
+    // `../kernels/ID`: the kernel's own place, so that the name may point elsewhere meanwhile.
+    Some(match target.strip_prefix("../kernels") {
+        Ok(id) => cache.join("kernels").join(id).join("linux"),
+        Err(_) => link.join("linux"),
+    })
+}
+
+/// All names but the default's, sorted.
+pub(crate) fn names(cache: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(cache.join("names"))
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.file_name().into_string().ok()?.replace(':', "/")))
+        .filter(|name| is_name(name) && name != DEFAULT)
+        .collect();
+    names.sort();
+    names
+}
+
+/// The kernel that was installed last, among those that are `fit`.
+pub(crate) fn newest(cache: &Path, fit: impl Fn(&Path) -> bool) -> Option<PathBuf> {
+    std::fs::read_dir(cache.join("kernels"))
+        .ok()?
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            // A kernel that is being put together has a name with a dot in front.
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                return None;
+            }
+            let path = entry.path().join("linux");
+            let modified = path.metadata().ok()?.modified().ok()?;
+            fit(&path).then_some((modified, path))
+        })
+        .max()
+        .map(|(_, path)| path)
+}
+
+/// The directory of a kernel that is in the cache.
+fn entry(kernel: &Path) -> Option<&Path> {
+    let entry = kernel.parent()?;
+    (entry.parent()? == dir()?.join("kernels")).then_some(entry)
+}
+
+/// The modules of a cached kernel, `RELEASE/modules.dep` and so on, where it has any.
+pub(crate) fn modules(kernel: &Path) -> Option<PathBuf> {
+    Some(entry(kernel)?.join("modules")).filter(|modules| modules.is_dir())
+}
+
+/// Notes that a kernel is in use. One that cannot be noted runs as well.
+pub(crate) fn touch(kernel: &Path) {
+    let Some(mark) = entry(kernel).map(|entry| entry.join("last-used")) else { return };
+    let now = &TimeSpec::UTIME_NOW;
+    if let Err(Errno::ENOENT) = utimensat(AT_FDCWD, &mark, now, now, UtimensatFlags::FollowSymlink)
+    {
+        let _ = File::create(&mark);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn names_are_told_from_paths() {
+        for name in ["7.2", "6.1/debug", "7.2/smp+debug", "distro", "linux", "my_kernel-1"] {
+            assert!(is_name(name), "{name}");
+        }
+        for path in ["", ".", "./linux", "../k", "/usr/bin/linux", "a/b/c", "a/", "a b", "+a"] {
+            assert!(!is_name(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn names_lead_to_a_kernels_own_place() {
+        let cache = std::env::temp_dir().join(format!("uml-test-names-{}", std::process::id()));
+        fs::create_dir_all(cache.join("names")).unwrap();
+        for (name, target) in [
+            ("7.2", "../kernels/7.2.12-0a"),
+            ("6.1:debug", "../kernels/6.1.0-0b"),
+            ("default", "../kernels/7.2.12-0a"),
+            ("odd", "/elsewhere"),
+        ] {
+            symlink(target, cache.join("names").join(name)).unwrap();
+        }
+        let found = ["7.2", "6.1/debug", "default", "odd", "6.1"].map(|name| named(&cache, name));
+        let all = names(&cache);
+        fs::remove_dir_all(&cache).unwrap();
+        let places = ["kernels/7.2.12-0a/linux", "kernels/6.1.0-0b/linux"].map(|at| cache.join(at));
+        assert_eq!(found[0].as_ref(), Some(&places[0]));
+        assert_eq!(found[1].as_ref(), Some(&places[1]));
+        assert_eq!(found[2].as_ref(), Some(&places[0]));
+        assert_eq!(found[3], Some(cache.join("names/odd/linux")));
+        assert_eq!(found[4], None);
+        assert_eq!(all, ["6.1/debug", "7.2", "odd"]);
+    }
+}

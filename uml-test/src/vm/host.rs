@@ -1,0 +1,84 @@
+//! What a guest on this host would be made of, for `cargo uml doctor`: the same choices as for a
+//! boot, without one. Hidden from the documentation: it changes with that command.
+
+use std::path::{Path, PathBuf};
+
+use super::run_dir;
+use crate::artifacts;
+use crate::builder::VmBuilder;
+use crate::cache;
+use crate::case::Overrides;
+use crate::config::{self, Config};
+use crate::error::{Error, KernelError};
+
+/// This host, with the settings of a package.
+#[derive(Debug)]
+pub struct Host {
+    config: Config,
+    manifest_dir: PathBuf,
+}
+
+/// A directory that run directories may be made in.
+#[derive(Debug)]
+pub struct Place {
+    /// As configured.
+    pub path: PathBuf,
+    /// Free bytes; or why it is not fit.
+    pub room: Result<u64, String>,
+}
+
+impl Host {
+    /// With the settings of the package in `manifest_dir`, which need not have a manifest, and of
+    /// the `UML_TEST_*` variables.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for settings that cannot be used; on hosts that no guest runs on
+    /// [`Error::Unsupported`].
+    pub fn of(manifest_dir: &Path) -> Result<Self, Error> {
+        let config = config::resolve(manifest_dir, &Overrides::NONE, &config::variables())?;
+        Ok(Self { config, manifest_dir: manifest_dir.to_owned() })
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The kernel that would be booted, and where the choice comes from.
+    ///
+    /// # Errors
+    /// [`KernelError`], as a boot would give it.
+    pub fn kernel(&self) -> Result<(PathBuf, String), KernelError> {
+        let kernel = artifacts::kernel(&self.config)?;
+        let origin = if self.config.kernel.is_some() {
+            match config::variable("UML_TEST_KERNEL") {
+                Some(_) => "UML_TEST_KERNEL",
+                None => "the package's or workspace's settings",
+            }
+        } else {
+            match cache::dir().filter(|cache| kernel.starts_with(cache)) {
+                Some(cache) if cache.join("names/default").is_symlink() => {
+                    "the default in the cache"
+                }
+                Some(_) => "the newest in the cache",
+                None => "PATH",
+            }
+        };
+        Ok((kernel, origin.to_owned()))
+    }
+
+    /// Every directory that would be looked at for guests' memory, in that order. The first that
+    /// is fit is taken.
+    pub fn places(&self) -> Vec<Place> {
+        let check = |path: PathBuf| Place {
+            room: run_dir::check(&path, self.config.mem).map(|place| place.room),
+            path,
+        };
+        run_dir::candidates(&self.config).into_iter().map(check).collect()
+    }
+
+    /// A guest with these settings.
+    pub fn builder(&self) -> VmBuilder {
+        VmBuilder::of(self.config.clone(), &self.manifest_dir)
+    }
+}
