@@ -180,7 +180,7 @@ mod tests {
         Ok(())
     }
 
-    #[uml_test]
+    #[uml_test(config = ["CONFIG_EXT4_FS", "CONFIG_BLK_DEV_LOOP"])]
     fn what_is_written_through_ext4_is_in_the_image() -> Result<(), Box<dyn Error>> {
         const TEXT: &str = "written through ext4 and a loop device";
         let [base, target] = dirs(["base", "target"])?;

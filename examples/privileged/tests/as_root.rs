@@ -55,6 +55,22 @@ fn the_clock_can_pass_2038() -> Result {
     Ok(())
 }
 
+// Not every kernel has time namespaces. Where this one lacks them the test is ignored, and says so.
+#[uml_test(config = ["CONFIG_TIME_NS"])]
+fn a_time_namespace_has_an_uptime_of_its_own() -> Result {
+    let day = 86_400.0;
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--fork", "--time", "--boottime", "86400", "cat", "/proc/uptime"]);
+    let inside = seconds_up(&String::from_utf8(unshare.output()?.stdout)?)?;
+    let outside = seconds_up(&fs::read_to_string("/proc/uptime")?)?;
+    assert!(inside >= day && outside < day, "{inside} s inside, {outside} s outside");
+    Ok(())
+}
+
+fn seconds_up(uptime: &str) -> Result<f64> {
+    Ok(uptime.split_whitespace().next().ok_or("empty")?.parse()?)
+}
+
 #[uml_test]
 fn there_is_no_way_back_to_root() -> Result {
     fs::write("/root-only", "secret")?;
