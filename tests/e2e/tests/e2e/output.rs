@@ -102,7 +102,7 @@ pub(crate) fn without_measure(fixtures: &Fixtures) {
     let wanted = Wanted { only: Some(name), ..Wanted::default() };
     let (shown, _) = Way::Custom.run(fixtures, &wanted).unwrap();
     let text = &shown[name].text;
-    assert!(text.contains("panicked: after all that output"));
+    assert!(text.contains("returned an error: \"after all that output\""));
     assert!(text.contains("<<<begin>>>0\n1\n2\n") && text.contains("3fffff\n<<<end>>>"));
     let (_, rest) = text.split_once("[uml-test: ").expect("it says that something is left out");
     let left_out: usize = rest.split_once(' ').unwrap().0.parse().unwrap();
