@@ -22,7 +22,8 @@ enum Suffix {
     None,
 }
 
-/// The series that uml-test's own tests run on, the preferred one first.
+/// The series whose configuration is known, the preferred one first: what the fragments ask for is there, or is marked
+/// as missing. uml-test's own tests run on the first.
 pub(crate) const TESTED: [(u32, u32); 3] = [(7, 2), (6, 12), (6, 1)];
 
 /// The oldest series worth trying.

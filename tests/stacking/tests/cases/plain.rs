@@ -64,6 +64,7 @@ fn with_arguments() {
     }
 }
 
+// Without a reason, which is a form of its own.
 #[uml_test]
 #[ignore]
 fn ignore_below() {}
