@@ -16,6 +16,7 @@ mod spawn;
 
 use std::collections::HashMap;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -51,14 +52,28 @@ pub(crate) fn run() -> ! {
     };
     if let Some(message) = complaint {
         // The channel may be what failed: then the console, below, is all there is.
-        let _ = channel.send(&Event::AgentFailed { message: message.clone() });
+        let told = channel.send(&Event::AgentFailed { message: message.clone() }).is_ok();
         channel.drain();
+        outlast_power_off(told);
         // So that nobody takes this for a power-off by the test, even if the channel failed.
         let _ = std::fs::write("/proc/exitcode", "1");
         die(&message);
     }
     channel.drain();
     power_off()
+}
+
+/// Never returns in a guest that something else is powering off.
+///
+/// Such a kernel closes its serial lines, which is no failure of theirs, and goes on to schedule.
+fn outlast_power_off(told: bool) {
+    // Waits for the lock that reboot(2) holds to the end, and does nothing else: PID 1 gets no
+    // Ctrl-Alt-Del here.
+    let _ = nix::sys::reboot::set_cad_enabled(false);
+    if !told {
+        // Sysrq powers off without that lock, from a worker thread.
+        std::thread::sleep(Duration::from_millis(500));
+    }
 }
 
 /// Says why on the console and ends the guest.

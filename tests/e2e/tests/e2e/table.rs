@@ -171,6 +171,8 @@ pub(crate) const ROWS: &[Row] = &[
     Row::passes("hangs::sets_the_clock_back_and_forth"),
     Row::fails("guests::reboots", Kind::GuestEnded, ""),
     Row::fails("guests::powers_off", Kind::GuestEnded, ""),
+    Row::fails("guests::powers_off_in_full_flow", Kind::GuestEnded, ""),
+    Row::fails("guests::powers_off_by_sysrq", Kind::GuestEnded, ""),
     Row::fails("guests::halts", Kind::GuestEnded, ""),
     Row::fails("guests::powers_off_where_a_panic_is_due", Kind::GuestEnded, "").should_panic(),
     Row::fails("guests::powers_off_after_a_pretended_panic", Kind::GuestEnded, ""),
