@@ -96,15 +96,30 @@ impl Drop for Kernel {
         loop {
             // What left the group for a session of its own is adopted here once its parents have
             // ended, and may have children in turn.
-            for child in children() {
-                let _ = nix::sys::signal::kill(child, Signal::SIGKILL);
+            let doomed = children();
+            for child in &doomed {
+                let _ = nix::sys::signal::kill(*child, Signal::SIGKILL);
             }
-            // SAFETY: no status is asked for.
-            if unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) } < 0
-                && Errno::last() != Errno::EINTR
-            {
-                break; // ECHILD: everything is collected
+            // That many ends are sure to come. A list for each of them would take a fork bomb's
+            // thousands of processes seconds.
+            for _ in 0..doomed.len().max(1) {
+                if !collect_any() {
+                    return; // everything is collected
+                }
             }
+        }
+    }
+}
+
+/// Waits for the end of a child; false where there is none.
+fn collect_any() -> bool {
+    loop {
+        // SAFETY: no status is asked for.
+        if unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) } >= 0 {
+            return true;
+        }
+        if Errno::last() != Errno::EINTR {
+            return false; // ECHILD
         }
     }
 }

@@ -198,9 +198,11 @@ impl Vm {
     pub(crate) fn kernel_stacks(&self, pid: i32) -> String {
         const TASKS: i32 = 8;
         const PATIENCE: Duration = Duration::from_millis(300);
+        let deadline = Instant::now() + PATIENCE;
         let mut stacks = String::new();
         for task in pid..pid + TASKS {
-            match mconsole::ask(&self.run_dir, &format!("stack {task}"), PATIENCE) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match mconsole::ask(&self.run_dir, &format!("stack {task}"), left) {
                 Ok(stack) => stacks.push_str(&format!("task {task}:\n{}\n", stack.trim())),
                 Err(error) if error.kind() == std::io::ErrorKind::Other => {} // there is none
                 Err(_) => break, // the kernel itself hangs

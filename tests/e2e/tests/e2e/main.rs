@@ -31,7 +31,7 @@ use table::ROWS;
 use verdicts::Problem;
 use ways::{WAYS, Way};
 
-/// How often the guest-side checks are repeated.
+/// How often each check is made.
 const REPEAT: &str = "UML_TEST_E2E_REPEAT";
 /// `UML_TEST_TRAPS` for all guests.
 const TRAPS: &str = "UML_TEST_E2E_TRAPS";
@@ -82,19 +82,19 @@ fn trials(fixtures: &Built, repeat: usize) -> Vec<Trial> {
             repeated(repeat, || verdicts::in_bulk(fixtures, way, &[]))
         }));
     }
-    trials.push(heavy(fixtures, "bulk::custom_with_ptrace".to_owned(), |fixtures| {
+    trials.push(heavy(fixtures, "bulk::custom_with_ptrace".to_owned(), move |fixtures| {
         let (way, _) = WAYS[1];
-        outcome(verdicts::in_bulk(fixtures, way, &[("UML_TEST_TRAPS", "ptrace")]))
+        repeated(repeat, || verdicts::in_bulk(fixtures, way, &[("UML_TEST_TRAPS", "ptrace")]))
     }));
-    trials.extend(through_every_way(fixtures));
-    trials.extend(on_the_host(fixtures));
+    trials.extend(through_every_way(fixtures, repeat));
+    trials.extend(on_the_host(fixtures, repeat));
     trials
 }
 
 /// A check that is made through each way of running tests.
 type EveryWay = fn(&Fixtures, Way) -> Result<(), Problem>;
 
-fn through_every_way(fixtures: &Built) -> Vec<Trial> {
+fn through_every_way(fixtures: &Built, repeat: usize) -> Vec<Trial> {
     const CHECKS: &[(&str, EveryWay)] = &[
         ("ignored_on_request", verdicts::ignored_on_request),
         ("skips", skips::table),
@@ -120,7 +120,7 @@ fn through_every_way(fixtures: &Built) -> Vec<Trial> {
     for (check_name, check) in CHECKS {
         for (way, way_name) in WAYS {
             trials.push(light(fixtures, format!("{check_name}::{way_name}"), move |fixtures| {
-                outcome(check(fixtures, way))
+                repeated(repeat, || check(fixtures, way))
             }));
         }
     }
@@ -130,7 +130,7 @@ fn through_every_way(fixtures: &Built) -> Vec<Trial> {
 /// A check of its own kind, which panics where it does not pass.
 type OnTheHost = fn(&Fixtures);
 
-fn on_the_host(fixtures: &Built) -> Vec<Trial> {
+fn on_the_host(fixtures: &Built, repeat: usize) -> Vec<Trial> {
     const ALL_CPUS: &[(&str, OnTheHost)] = &[
         ("load::one_binary", load::one_binary),
         ("load::two_binaries", load::two_binaries),
@@ -150,14 +150,16 @@ fn on_the_host(fixtures: &Built) -> Vec<Trial> {
     ];
     const MOUNTING: &[(&str, OnTheHost)] =
         &[("places::noexec", places::noexec), ("places::full_disk", places::full_disk)];
-    let done = |check: OnTheHost| {
+    let done = move |check: OnTheHost| {
         move |fixtures: &Fixtures| {
-            check(fixtures);
-            Ok(Completion::Completed)
+            repeated(repeat, || {
+                check(fixtures);
+                Ok(())
+            })
         }
     };
-    let mut trials = vec![light(fixtures, "listing::nextest".to_owned(), |fixtures| {
-        outcome(verdicts::listing(fixtures))
+    let mut trials = vec![light(fixtures, "listing::nextest".to_owned(), move |fixtures| {
+        repeated(repeat, || verdicts::listing(fixtures))
     })];
     trials.extend(
         ALL_CPUS.iter().map(|(name, check)| heavy(fixtures, (*name).to_owned(), done(*check))),

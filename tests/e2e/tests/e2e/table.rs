@@ -167,6 +167,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row::times_out("hangs::stops_itself"),
     Row::times_out("hangs::waits_for_a_filesystem"),
     Row::times_out("hangs::forks_without_end"),
+    Row::times_out("hangs::forks_without_end_in_a_large_guest"),
     Row::times_out("hangs::sets_the_clock_back_and_sleeps"),
     Row::passes("hangs::sets_the_clock_back_and_forth"),
     Row::fails("guests::reboots", Kind::GuestEnded, ""),
