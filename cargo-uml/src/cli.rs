@@ -77,6 +77,9 @@ pub(crate) enum KernelCommand {
     },
     /// Print the path of a kernel's executable
     Path {
+        /// Print the directory that modules outside the kernel's tree are built against, for make's -C
+        #[arg(long)]
+        build: bool,
         /// A kernel's name or id
         #[arg(default_value = "default")]
         name: String,

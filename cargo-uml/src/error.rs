@@ -33,6 +33,11 @@ pub(crate) enum Error {
     )]
     NoCacheDirectory,
     #[error(
+        "the cache has nothing to build modules against for kernel {id}: it was not built by cargo uml, or by one \
+         before this was kept; `cargo uml kernel remove {id}` and build it again"
+    )]
+    NothingToBuildAgainst { id: String },
+    #[error(
         "the kernel's build system can't work below {path}: its makefiles accept neither white space nor colons \
          in paths; move the source tree, or set UML_TEST_CACHE_DIR to a path without them", path = path.display()
     )]
@@ -189,6 +194,7 @@ impl Error {
         match self {
             Error::Io { .. }
             | Error::NoCacheDirectory
+            | Error::NothingToBuildAgainst { .. }
             | Error::UnbuildablePath { .. }
             | Error::Spawn { .. }
             | Error::Command { .. }

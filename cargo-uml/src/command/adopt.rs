@@ -155,6 +155,7 @@ impl Foreign<'_> {
                     image: Image::Foreign(self.image.to_path_buf()),
                     config,
                     modules: self.modules.clone(),
+                    build: None,
                 };
                 install::install(cache, &contents, metadata, &content, &lock, reporter)?
             }

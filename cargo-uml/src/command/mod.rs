@@ -48,7 +48,9 @@ fn kernel(command: KernelCommand, cache: &Cache, reporter: &Reporter) -> anyhow:
             reporter.text(&format!("{}\n", select::default_name(cache)?))?;
         }
         KernelCommand::Default { name: Some(name) } => select::set_default(cache, &name)?,
-        KernelCommand::Path { name } => reporter.result(&select::path(cache, &name)?)?,
+        KernelCommand::Path { build, name } => {
+            reporter.result(&select::path(cache, &name, build)?)?;
+        }
         KernelCommand::Remove { names } => remove::remove(cache, &names, reporter)?,
         KernelCommand::Prune(arguments) => remove::prune(cache, &arguments, reporter)?,
         KernelCommand::Adopt(arguments) => {

@@ -6,8 +6,14 @@ use crate::error::Error;
 use crate::kernel::cache::Cache;
 use crate::kernel::lock::CacheLock;
 
-pub(crate) fn path(cache: &Cache, name: &str) -> Result<PathBuf, Error> {
-    Ok(cache.named(name)?.linux())
+/// The kernel's executable, or what modules are built against.
+pub(crate) fn path(cache: &Cache, name: &str, build: bool) -> Result<PathBuf, Error> {
+    let kernel = cache.named(name)?;
+    if build {
+        kernel.build().ok_or_else(|| Error::NothingToBuildAgainst { id: kernel.id() })
+    } else {
+        Ok(kernel.linux())
+    }
 }
 
 /// The default kernel's first name, or its id if it has none.

@@ -27,6 +27,8 @@ pub(crate) struct Build {
 /// A finished build.
 pub(crate) struct Built {
     pub(crate) linux: PathBuf,
+    /// What the build wrote.
+    pub(crate) out: PathBuf,
     pub(crate) duration: Duration,
     pub(crate) steps: u64,
 }
@@ -142,7 +144,15 @@ impl Build {
                 phase.at(steps);
             }
         })?;
-        Ok(Built { linux: self.out.join("linux"), duration: started.elapsed(), steps })
+        let duration = started.elapsed();
+        drop(phase);
+        let config = self.config();
+        let config = fs::read_to_string(&config).map_err(Error::io("read", &config))?;
+        if config.lines().any(|line| line == "CONFIG_MODULES=y") {
+            let _phase = reporter.phase("Preparing for modules outside the tree");
+            self.run("modules_prepare", |_| ())?;
+        }
+        Ok(Built { linux: self.out.join("linux"), out: self.out.clone(), duration, steps })
     }
 
     fn make(&self, target: &'static str) -> Command {

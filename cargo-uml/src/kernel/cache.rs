@@ -7,6 +7,7 @@
 //! kernels/<id>/linux.debug    its debug information, found by gdb through .gnu_debuglink; not of foreign kernels
 //! kernels/<id>/config         the resolved .config; missing if a foreign kernel does not tell
 //! kernels/<id>/kernel.toml    see [`Metadata`](super::metadata::Metadata)
+//! kernels/<id>/build/         what modules outside the tree are built against; not of foreign kernels
 //! kernels/<id>/modules/       what the guest sees as /lib/modules, if the kernel has modules
 //! kernels/<id>/last-used      empty; uml-test touches it when it boots a guest
 //! names/<name>                a link to ../kernels/<id>; `/` in the name is written `:`

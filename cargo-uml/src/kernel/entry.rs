@@ -43,6 +43,11 @@ impl Kernel {
         Some(self.directory.join("config")).filter(|path| path.exists())
     }
 
+    /// What modules outside the kernel's tree are built against, if it was kept.
+    pub(crate) fn build(&self) -> Option<PathBuf> {
+        Some(self.directory.join("build")).filter(|path| path.exists())
+    }
+
     /// When a guest was last booted from it.
     pub(crate) fn last_used(&self) -> Option<SystemTime> {
         self.directory.join("last-used").metadata().ok()?.modified().ok()

@@ -11,6 +11,7 @@ use super::cache::Cache;
 use super::entry::Kernel;
 use super::identity;
 use super::image;
+use super::kbuild;
 use super::lock::CacheLock;
 use super::metadata::Metadata;
 use super::modules;
@@ -25,6 +26,8 @@ pub(crate) struct Contents {
     pub(crate) config: Option<String>,
     /// The directory with the modules of its release, as below `/lib/modules`.
     pub(crate) modules: Option<PathBuf>,
+    /// The source tree and the build directory, to build modules against later.
+    pub(crate) build: Option<(PathBuf, PathBuf)>,
 }
 
 pub(crate) enum Image {
@@ -81,6 +84,9 @@ pub(crate) fn install(
     }
     if let Some(directory) = &contents.modules {
         modules::copy(directory, &metadata.version, staging.path(), reporter)?;
+    }
+    if let Some((tree, out)) = &contents.build {
+        kbuild::copy(tree, out, &at("build"))?;
     }
     drop(phase);
 

@@ -12,6 +12,7 @@ pub(crate) mod fragment;
 pub(crate) mod identity;
 pub(crate) mod image;
 pub(crate) mod install;
+pub(crate) mod kbuild;
 pub(crate) mod kconfig;
 pub(crate) mod kernel_org;
 pub(crate) mod lock;

@@ -239,8 +239,12 @@ impl Order {
         };
         let config =
             fs::read_to_string(build.config()).map_err(Error::io("read", build.config()))?;
-        let contents =
-            Contents { image: Image::Built(built.linux), config: Some(config), modules: None };
+        let contents = Contents {
+            image: Image::Built(built.linux),
+            config: Some(config),
+            modules: None,
+            build: Some((build.tree().to_path_buf(), built.out)),
+        };
         let lock = CacheLock::take(cache)?;
         let kernel = install::install(cache, &contents, metadata, &plan.content, &lock, reporter)?;
         if !is_tree {

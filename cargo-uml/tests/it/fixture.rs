@@ -21,6 +21,9 @@ olddefconfig:
 	@for option in $$(cat $(HOME)/drop 2>/dev/null); do sed -i "/^CONFIG_$$option=/d" $(O)/.config; done
 menuconfig:
 	@sh $(HOME)/menu $(O)/.config
+modules_prepare:
+	@mkdir -p $(O)/scripts
+	@echo prepared > $(O)/scripts/module.lds
 linux: $(O)/linux
 $(O)/linux: $(O)/a.o $(O)/b.o
 	@echo '  LINK    linux'

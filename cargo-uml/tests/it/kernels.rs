@@ -62,6 +62,27 @@ fn tiny_takes_the_place_of_base() {
 }
 
 #[test]
+fn keeps_what_modules_are_built_against() {
+    let fixture = Fixture::new();
+    let linux = fixture.build(&[]);
+    let path = run(&mut fixture.uml(&["kernel", "path", "--build"]));
+    let build = Path::new(path.succeeds().stdout.trim()).to_path_buf();
+    assert_eq!(build, linux.with_file_name("build"));
+    for made in ["Makefile", "scripts/module.lds", ".config"] {
+        assert!(build.join(made).exists(), "{made}");
+    }
+    assert!(!build.join("a.o").exists());
+
+    // tiny has no modules.
+    let tiny = fixture.build(&["--flavour", "tiny"]);
+    assert!(!tiny.with_file_name("build").join("scripts/module.lds").exists());
+
+    fs::remove_dir_all(&build).unwrap();
+    run(&mut fixture.uml(&["kernel", "path", "--build"]))
+        .fails(1, &["nothing to build modules against", &id(&linux)]);
+}
+
+#[test]
 fn a_name_points_to_the_last_kernel_built_under_it_and_the_default_follows() {
     let fixture = Fixture::new();
     let first = fixture.build(&["--name", "mine/x"]);

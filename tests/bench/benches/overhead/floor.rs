@@ -52,8 +52,12 @@ pub(crate) struct Floor {
 }
 
 impl Floor {
+    /// Of the kernel that the tests boot.
     pub(crate) fn new() -> Result<Self> {
-        let kernel = kernel()?;
+        Self::of(kernel()?)
+    }
+
+    pub(crate) fn of(kernel: PathBuf) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("floor-").tempdir_in("/dev/shm")?;
         let root = dir.path().join("root");
         std::fs::create_dir_all(root.join("dev"))?;

@@ -2,10 +2,12 @@
 //!
 //! Everything is measured in one run on one kernel, interleaved, and printed as a ratio to the
 //! floor: the same kernel with the same arguments, pinned to one CPU, with an init that only
-//! powers off. Medians, because a busy host only ever adds time.
+//! powers off. Medians, because a busy host only ever adds time. At the end come the floors of all
+//! kernels in the cache.
 #![expect(clippy::print_stdout, reason = "the table is what a bench is for")]
 
 mod floor;
+mod kernels;
 mod programs;
 
 use std::io::Read;
@@ -76,7 +78,7 @@ fn main() -> Result<()> {
     let rate = OUTPUT_MIB / (median(&mut output).saturating_sub(unit)).as_secs_f64();
     println!("\n{:<52}{rate:>10.0}  MiB/s", "test output, guest to host, less the floor");
     println!("{:<52}{:>10.1}  MiB", "resident memory of a booted guest", resident()?);
-    Ok(())
+    kernels::floors()
 }
 
 fn one_command() -> Result<()> {
