@@ -10,10 +10,19 @@ use crate::config::{Config, Traps};
 /// Loops per jiffy. Any plausible number serves; without one the kernel measures for 50 to 100 ms.
 const LOOPS_PER_JIFFY: &str = "lpj=7000000";
 
-/// Devices that the built-in block drivers would make at boot, nbd's alone in 147 ms. All of them
-/// can be made later on demand.
-const NO_IDLE_DEVICES: [&str; 4] =
-    ["nbd.nbds_max=0", "brd.rd_nr=0", "null_blk.nr_devices=0", "zram.num_devices=0"];
+/// Devices that built-in drivers would make at boot, nbd's alone in 147 ms. All of them can be made
+/// later on demand, as where the driver is a module: a fresh guest has `lo` alone, and the name
+/// `dummy0` is free.
+const NO_IDLE_DEVICES: [&str; 8] = [
+    "nbd.nbds_max=0",
+    "brd.rd_nr=0",
+    "null_blk.nr_devices=0",
+    "zram.num_devices=0",
+    "dummy.numdummies=0",
+    "bonding.max_bonds=0",
+    "ifb.numifbs=0",
+    "fb_tunnels=none", // gre0, sit0, tunl0 and so on, again in each network namespace
+];
 
 /// Name of the guest's directory for the kernel's management socket, below the run directory.
 pub(super) const UMID: &str = "u";

@@ -85,6 +85,7 @@ impl Floor {
             .args(["umid=u", "con=null", "ssl=null", "quiet", "lpj=7000000", "panic=-1"])
             .args(["noreboot", "seccomp=auto"])
             .args(["nbd.nbds_max=0", "brd.rd_nr=0", "null_blk.nr_devices=0", "zram.num_devices=0"])
+            .args(["dummy.numdummies=0", "bonding.max_bonds=0", "ifb.numifbs=0", "fb_tunnels=none"])
             .env("TMPDIR", self.dir.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
