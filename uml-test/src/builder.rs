@@ -63,6 +63,19 @@ impl VmBuilder {
         self.with(|config| config.rw_dirs.push(path))
     }
 
+    /// A host path that the guest's commands find where it is also below `/tmp`, `/run` and
+    /// `/dev/shm`, which are fresh and empty in a guest. The working directory, the package, and
+    /// this executable with its target directory are found anyway. One that does not exist is no
+    /// error.
+    pub fn keep(self, path: impl Into<PathBuf>) -> Self {
+        self.with(|config| config.keep.push(path.into()))
+    }
+
+    /// Sets a variable in the environment that the guest's commands start with: this process's.
+    pub fn env(self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.with(|config| drop(config.env.insert(name.into(), value.into())))
+    }
+
     /// A limit of the guest's whole life, its boot included (the `timeout` of a `#[uml_test]`
     /// limits the body alone); what still waits for it then gets
     /// [`Error::TimedOut`]. Without one there is no limit.

@@ -38,6 +38,9 @@ pub struct Config {
     pub env: BTreeMap<String, String>,
     /// Host directories that the guest may write, absolute.
     pub rw_dirs: Vec<PathBuf>,
+    /// Host paths that stay visible below `/tmp`, `/run` and `/dev/shm`, besides those of the
+    /// package and the executable.
+    pub keep: Vec<PathBuf>,
     /// How the kernel intercepts its user space's system calls.
     pub traps: Traps,
     /// Whether the guest is kept from writing the host's files.
@@ -64,6 +67,7 @@ impl Default for Config {
             cmdline: Vec::new(),
             env: BTreeMap::new(),
             rw_dirs: Vec::new(),
+            keep: Vec::new(),
             traps: Traps::Auto,
             sandbox: Sandbox::Auto,
             missing_kernel: MissingKernel::Fail,

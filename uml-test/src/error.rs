@@ -77,6 +77,15 @@ pub enum Error {
     /// The guest refused a request.
     #[error("in the guest: {0}")]
     Refused(Failure),
+    /// What a program in the guest wrote cannot be written here.
+    #[error("write to {stream}")]
+    Output {
+        /// Which one.
+        stream: &'static str,
+        /// Why not; a broken pipe where nobody reads any more.
+        #[source]
+        source: std::io::Error,
+    },
     /// A request is too large to be sent.
     #[error("send a request to the guest: {0}")]
     Request(String),

@@ -147,6 +147,10 @@ impl<'vm> Command<'vm> {
         match self.0 {}
     }
 
+    pub fn attach(&mut self) -> Result<ExitStatus, Error> {
+        match self.0 {}
+    }
+
     pub fn output(&mut self) -> Result<Output, Error> {
         match self.0 {}
     }

@@ -150,10 +150,7 @@ impl<'vm> Child<'vm> {
             }
             ProcessEvent::Exited { exit, usage, .. } => {
                 self.usage = Some(usage.into());
-                self.status = Some(ExitStatus::from_raw(match exit {
-                    Exit::Code(code) => (code & 0xff) << 8,
-                    Exit::Signal(signal) => signal,
-                }));
+                self.status = Some(exit_status(exit));
             }
         }
         Ok(())
@@ -163,6 +160,14 @@ impl<'vm> Child<'vm> {
         let sent = self.vm.session().request(request);
         sent.map_err(|interrupted| self.vm.explain(interrupted, Phase::Running))
     }
+}
+
+/// As `wait(2)` gives it.
+pub(super) fn exit_status(exit: Exit) -> ExitStatus {
+    ExitStatus::from_raw(match exit {
+        Exit::Code(code) => (code & 0xff) << 8,
+        Exit::Signal(signal) => signal,
+    })
 }
 
 /// A process's next event. Past the deadline there is none, also where more are waiting: what

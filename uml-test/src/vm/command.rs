@@ -8,7 +8,7 @@ use std::process::{ExitStatus, Output};
 
 use uml_test_protocol::{Bytes, EnvChanges, Spawn, SpawnInput};
 
-use super::{Child, Vm};
+use super::{Child, Vm, attached};
 use crate::error::Error;
 
 /// A program to run in a guest, in the manner of [`std::process::Command`].
@@ -101,16 +101,20 @@ impl<'vm> Command<'vm> {
     /// [`Error::Refused`] with the error number and path where it cannot be started; as
     /// [`Child::wait`] otherwise.
     pub fn spawn(&mut self) -> Result<Child<'vm>, Error> {
-        let spawn = Spawn {
+        let stdin = if self.stdin.is_some() { SpawnInput::Piped } else { SpawnInput::Empty };
+        Child::start(self.vm, self.to_spawn(stdin), self.stdin.clone())
+    }
+
+    fn to_spawn(&self, stdin: SpawnInput) -> Spawn {
+        Spawn {
             id: 0, // given by the session
             program: bytes(&self.program),
             argv: std::iter::once(&self.program).chain(&self.args).map(|arg| bytes(arg)).collect(),
             env: self.env_changes(),
             cwd: bytes(self.cwd.as_os_str()),
-            stdin: if self.stdin.is_some() { SpawnInput::Piped } else { SpawnInput::Empty },
+            stdin,
             completion: None,
-        };
-        Child::start(self.vm, spawn, self.stdin.clone())
+        }
     }
 
     fn env_changes(&self) -> EnvChanges {
@@ -130,6 +134,20 @@ impl<'vm> Command<'vm> {
     /// As [`Command::spawn`] and [`Child::wait`].
     pub fn status(&mut self) -> Result<ExitStatus, Error> {
         self.spawn()?.wait()
+    }
+
+    /// Runs the program to its end on this process's own standard input, output and error, in the
+    /// place of what [`Command::stdin`] gave. To the program they are pipes.
+    ///
+    /// Input is read as the program takes it, up to a pipe's length ahead. A read that is under way
+    /// when the program ends goes on, and what it gets is lost: for programs that do nothing else
+    /// with their input.
+    ///
+    /// # Errors
+    /// As [`Command::spawn`] and [`Child::wait`], and [`Error::Output`] where this process cannot
+    /// write what the program wrote; the program goes on then until the guest ends.
+    pub fn attach(&mut self) -> Result<ExitStatus, Error> {
+        attached::run(self.vm, self.to_spawn(SpawnInput::Piped))
     }
 
     /// Runs the program to its end, and returns what it wrote.

@@ -1,5 +1,6 @@
 //! Guests: booting one, running programs in it, ending it.
 
+mod attached;
 mod child;
 mod command;
 pub(crate) mod command_line;
@@ -315,7 +316,7 @@ pub(crate) fn opening(
 ) -> Result<Opening, Error> {
     let env = environment(config).iter().map(|(name, value)| variable(name, value)).collect();
     Opening::new(Setup {
-        keep: paths::keep(manifest_dir).iter().map(|path| bytes(path)).collect(),
+        keep: paths::keep(manifest_dir, &config.keep).iter().map(|path| bytes(path)).collect(),
         rw_dirs: config.rw_dirs.iter().map(|dir| bytes(dir)).collect(),
         modules: cache::modules(kernel).map(|dir| bytes(&dir)),
         seed: random(),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::config::{variable, workspace_dir};
 
 /// The paths, absolute and canonical.
-pub(super) fn keep(manifest_dir: &Path) -> Vec<PathBuf> {
+pub(super) fn keep(manifest_dir: &Path, more: &[PathBuf]) -> Vec<PathBuf> {
     let executable = std::env::current_exe().ok();
     let mut paths: Vec<PathBuf> = Vec::new();
     paths.extend(std::env::current_dir());
@@ -22,6 +22,7 @@ pub(super) fn keep(manifest_dir: &Path) -> Vec<PathBuf> {
         );
         paths.push(executable);
     }
+    paths.extend_from_slice(more);
     let named = ["CARGO_TARGET_DIR", "CARGO_TARGET_TMPDIR", "CARGO_HOME", "RUSTUP_HOME"];
     paths.extend(named.iter().filter_map(|name| variable(name)).map(PathBuf::from));
     paths.iter().filter_map(|path| path.canonicalize().ok()).collect()
