@@ -11,9 +11,15 @@ use crate::kernel::flavour;
 
 use crate::doctor::DoctorArguments;
 use crate::matrix::MatrixArguments;
+use crate::run::ExecArguments;
 
 #[derive(Debug, Parser)]
-#[command(name = "cargo uml", bin_name = "cargo uml", version, about = "Kernels for uml-test")]
+#[command(
+    name = "cargo uml",
+    bin_name = "cargo uml",
+    version,
+    about = "Kernels and guests for uml-test"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -37,6 +43,28 @@ pub(crate) enum Command {
     /// Everything after `--` goes to cargo test. Exits with 0 if no test failed with any kernel, with 11 if one did or
     /// left no record, with 12 if cargo failed otherwise (a compilation, say), with 130 if interrupted.
     Matrix(MatrixArguments),
+    /// Run cargo test with each test binary in a guest
+    ///
+    /// The tests run as root in a fresh kernel, a guest for each binary; they need not know of uml-test. The guest's
+    /// options (see cargo uml exec --help) may stand anywhere among cargo's; the rest, and the exit status, is cargo's.
+    Test(CargoArguments),
+    /// Run cargo bench with each program in a guest
+    Bench(CargoArguments),
+    /// Run cargo run with the program in a guest
+    Run(CargoArguments),
+    /// Run cargo nextest with each test in a guest of its own
+    Nextest(CargoArguments),
+    /// Run a program in a guest
+    ///
+    /// As root in a fresh kernel, with the host's files, this working directory and environment, on this standard
+    /// input, output and error. Ends as the program ends: with its exit code, or by the same signal. Exits with 124 if
+    /// the time limit passed, with 125 if the program's end is not known, with 126 if it can't be executed and with
+    /// 127 if it is not there.
+    Exec(ExecArguments),
+    /// What cargo starts programs with: `runner = "cargo-uml runner"` in .cargo/config.toml
+    ///
+    /// As exec; but a program that has uml-test in it, and a list of tests (--list), runs on the host.
+    Runner(ExecArguments),
     /// Build, choose and keep kernels
     #[command(subcommand)]
     Kernel(KernelCommand),
@@ -44,6 +72,13 @@ pub(crate) enum Command {
     ///
     /// For bash: source <(cargo uml completions bash)
     Completions { shell: Shell },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CargoArguments {
+    /// cargo's arguments, and the guest's options
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+    pub(crate) arguments: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]

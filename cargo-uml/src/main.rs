@@ -13,6 +13,7 @@ mod listing;
 mod matrix;
 mod process;
 mod report;
+mod run;
 
 use std::process::ExitCode;
 

@@ -114,6 +114,7 @@ pub mod case;
 pub mod config;
 mod error;
 pub mod gates;
+mod note;
 pub mod outcome;
 mod registry;
 mod usage;

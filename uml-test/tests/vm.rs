@@ -100,14 +100,17 @@ fn commands_are_like_the_standard_librarys() {
     let output = vm.command("printf").arg("%s").arg(bytes).output().unwrap();
     assert_eq!(output.stdout, bytes.as_bytes());
 
-    // The leader of a session of its own, with nothing ignored or blocked.
-    let status = sh(&vm, "cat /proc/self/status; cut -d' ' -f6 /proc/$$/stat; echo $$");
+    // In a session of its own that it does not lead, with nothing ignored or blocked.
+    let status = sh(&vm, "cat /proc/self/status; cut -d' ' -f1,5,6 /proc/$$/stat");
     let line = |name: &str| status.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
     for mask in ["SigBlk:", "SigIgn:"] {
         assert!(line(mask).ends_with("0000000000000000"), "{}", line(mask));
     }
-    let ids: Vec<&str> = status.lines().rev().take(2).collect();
-    assert_eq!(ids[0], ids[1], "session and pid");
+    let ids: Vec<i32> =
+        status.lines().last().unwrap().split(' ').map(|id| id.parse().unwrap()).collect();
+    let [pid, group, session] = ids[..] else { panic!("{ids:?}") };
+    assert!(group == session && session > 1, "of its own, not the agent's: {ids:?}");
+    assert_ne!(pid, session, "its leader");
 }
 
 #[test]

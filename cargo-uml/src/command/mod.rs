@@ -5,7 +5,7 @@ mod build;
 mod completions;
 mod remove;
 mod select;
-mod setup;
+pub(crate) mod setup;
 
 use std::process::ExitCode;
 
@@ -15,6 +15,7 @@ use crate::kernel::cache::Cache;
 use crate::listing;
 use crate::matrix;
 use crate::report::Reporter;
+use crate::run;
 
 /// Runs a parsed command line.
 pub(crate) fn run(command: Command, reporter: &Reporter) -> anyhow::Result<ExitCode> {
@@ -27,6 +28,12 @@ pub(crate) fn run(command: Command, reporter: &Reporter) -> anyhow::Result<ExitC
         Command::Completions { shell } => reporter.text(&completions::script(shell))?,
         Command::Doctor(arguments) => return doctor::run(&arguments, reporter),
         Command::Matrix(arguments) => return matrix::run(arguments, reporter),
+        Command::Test(cargo) => match run::cargo::run("test", cargo.arguments, reporter)? {},
+        Command::Bench(cargo) => match run::cargo::run("bench", cargo.arguments, reporter)? {},
+        Command::Run(cargo) => match run::cargo::run("run", cargo.arguments, reporter)? {},
+        Command::Nextest(cargo) => match run::cargo::run("nextest", cargo.arguments, reporter)? {},
+        Command::Exec(arguments) => run::exec(&arguments, reporter),
+        Command::Runner(arguments) => run::runner(&arguments, reporter),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -22,6 +22,7 @@ use tempfile::TempDir;
 
 use self::cargo::Invocation;
 use self::child::{Ended, Signals};
+pub(crate) use self::kernels::choose;
 use self::results::{Column, Results, Run};
 use crate::cli::Format;
 use crate::kernel::cache::Cache;

@@ -9,5 +9,6 @@ mod kernels;
 mod matrix;
 mod mirror;
 mod release;
+mod run;
 mod setup;
 mod trees;

@@ -1,4 +1,7 @@
-//! Starting a program in a session of its own.
+//! Starting a program in a session and a process group of its own, which it leads neither of.
+//!
+//! So it is for what a shell or cargo starts, too: a leader gets the first terminal that it opens as its own, with a
+//! SIGHUP when that closes, and `setsid(2)` fails for it. The leader is a process that ends at once.
 //!
 //! Neither fork, which copies page tables, nor `posix_spawn(3)`, which asks for the disposition of
 //! every signal: each of its 126 system calls is a trap, and in a UML guest a trap costs two
@@ -41,60 +44,92 @@ pub(super) fn spawn(wanted: &Spawn, env: &[Bytes], fds: &Descriptors<'_>) -> Res
     let argv = c_strings(&wanted.argv)?;
     let envp = c_strings(env)?;
     let (argv, envp) = (pointers(&argv), pointers(&envp));
+    let mut stack = new_stack();
     let mut launch = Launch {
         path: path.as_ptr(),
         argv: argv.as_ptr(),
         envp: envp.as_ptr(),
         standard: fds.standard.map(|fd| fd.as_raw_fd()),
         others: fds.others.iter().map(AsRawFd::as_raw_fd).collect(),
+        stack: top_of(&mut stack),
+        pid: 0,
         errno: 0,
     };
-    // Not cleared, so that only what is used of it is faulted in.
-    let mut stack: Vec<u128> = Vec::with_capacity(STACK / size_of::<u128>());
+    let mut leaders_stack = new_stack();
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
-    // SAFETY: the child runs `exec` on a stack of its own, which grows down from the end of
-    // `stack`. It shares our memory, and we do not run until it has ended or become another
-    // program, so `launch` and what it points to outlive its use of them.
-    let pid = unsafe {
-        let top = stack.spare_capacity_mut().as_mut_ptr_range().end.cast();
-        libc::clone(exec, top, flags, (&raw mut launch).cast())
-    };
-    if pid < 0 {
-        return Err(Failure::new(
-            "clone for",
-            program.as_os_str().as_bytes(),
-            Errno::last() as i32,
-        ));
+    // SAFETY: the child runs `lead` on a stack of its own. It shares our memory, and we do not run
+    // until it has ended, which it does when its own child has become another program or has ended
+    // too: `launch` and what it points to outlive their use of them.
+    let leader =
+        unsafe { libc::clone(lead, top_of(&mut leaders_stack), flags, (&raw mut launch).cast()) };
+    let refused = |what: &str, errno| Failure::new(what, program.as_os_str().as_bytes(), errno);
+    if leader < 0 {
+        return Err(refused("clone for", Errno::last() as i32));
     }
-    let pid = Pid::from_raw(pid);
+    crate::wait::collect(Pid::from_raw(leader))?;
+    if launch.pid < 0 {
+        return Err(refused("clone for", launch.errno));
+    }
+    let pid = Pid::from_raw(launch.pid);
     match launch.errno {
         0 => Ok(pid),
         errno => {
             crate::wait::collect(pid)?;
-            Err(Failure::new("execute", program.as_os_str().as_bytes(), errno))
+            Err(refused("execute", errno))
         }
     }
 }
 
-/// What the child reads, and the one thing it writes.
+/// A stack for a child. Not cleared, so that only what is used of it is faulted in.
+fn new_stack() -> Vec<u128> {
+    Vec::with_capacity(STACK / size_of::<u128>())
+}
+
+/// Stacks grow down.
+fn top_of(stack: &mut Vec<u128>) -> *mut libc::c_void {
+    stack.spare_capacity_mut().as_mut_ptr_range().end.cast()
+}
+
+/// What the children read, and the little that they write.
 struct Launch {
     path: *const libc::c_char,
     argv: *const *const libc::c_char,
     envp: *const *const libc::c_char,
     standard: [i32; 3],
     others: Vec<i32>,
-    /// Why it could not become the program.
+    /// For the child that becomes the program.
+    stack: *mut libc::c_void,
+    /// That child; -1 where there is none.
+    pid: i32,
+    /// Why there is none, or why it could not become the program.
     errno: i32,
 }
 
-/// The child: becomes the program, or ends.
+/// The session's leader: starts the program, as a child of the agent's, and ends.
+extern "C" fn lead(launch: *mut libc::c_void) -> libc::c_int {
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PARENT | libc::SIGCHLD;
+    // SAFETY: `spawn` passes a pointer to its own Launch, and waits. This process does not run
+    // while its child uses that and its stack.
+    unsafe {
+        libc::setsid();
+        let stack = (*launch.cast::<Launch>()).stack;
+        let pid = libc::clone(exec, stack, flags, launch);
+        let launch = &mut *launch.cast::<Launch>();
+        launch.pid = pid;
+        if pid < 0 {
+            launch.errno = Errno::last() as i32;
+        }
+        libc::_exit(0)
+    }
+}
+
+/// The program's process: becomes it, or ends.
 extern "C" fn exec(launch: *mut libc::c_void) -> libc::c_int {
     // SAFETY: `spawn` passes a pointer to its own Launch, and waits.
     let launch = unsafe { &mut *launch.cast::<Launch>() };
     // SAFETY: only system calls, on values prepared before; signal handlers are back at their
     // defaults after execve, and SIGPIPE, which the Rust runtime ignores here, is set so.
     unsafe {
-        libc::setsid();
         for (number, fd) in launch.standard.iter().enumerate() {
             if libc::dup2(*fd, number as i32) < 0 {
                 launch.errno = Errno::last() as i32;

@@ -14,7 +14,8 @@ use crate::error::Error;
 /// A program to run in a guest, in the manner of [`std::process::Command`].
 ///
 /// It starts with the environment that this process had when the guest was booted, with this
-/// process's working directory, and with an empty standard input. It runs as root, as the leader of a session of its own.
+/// process's working directory, and with an empty standard input. It runs as root, in a session of its own
+/// that it does not lead.
 #[derive(Clone, Debug)]
 #[must_use = "nothing runs before `spawn`, `status` or `output` is called"]
 pub struct Command<'vm> {

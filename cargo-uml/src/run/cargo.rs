@@ -1,0 +1,73 @@
+//! cargo, with this program as what it starts programs with (its target runner).
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Context;
+use uml_test::{Host, KernelError};
+
+use super::options::{GuestOptions, VARIABLE};
+use crate::command::setup;
+use crate::kernel::cache::Cache;
+use crate::report::Reporter;
+
+/// What guests run.
+const TARGETS: [&str; 2] = ["x86_64-unknown-linux-gnu", "x86_64-unknown-linux-musl"];
+
+/// Becomes `cargo SUBCOMMAND ARGUMENTS`; returns only why that was not possible.
+pub(crate) fn run(
+    subcommand: &str,
+    arguments: Vec<OsString>,
+    reporter: &Reporter,
+) -> anyhow::Result<Infallible> {
+    let (options, arguments) =
+        GuestOptions::extract(arguments).unwrap_or_else(|error| error.exit());
+    let options = options.absolute().context("no working directory")?;
+    if options.kernel.is_none() {
+        ensure_kernel(reporter)?;
+    }
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // Variables: an option of cargo's can't replace a runner in a configuration file that is of another form.
+    let runner = format!("{} runner", this_program()?);
+    for target in TARGETS {
+        cargo.env(runner_variable(target), &runner);
+    }
+    options.pass_by(&mut cargo)?;
+    cargo.arg(subcommand);
+    let error = cargo.args(arguments).exec();
+    Err(error).context("could not run cargo")
+}
+
+fn runner_variable(target: &str) -> String {
+    format!("CARGO_TARGET_{}_RUNNER", target.to_uppercase().replace('-', "_"))
+}
+
+/// The variables that are set for cargo and its runner.
+pub(super) fn variables() -> impl Iterator<Item = String> {
+    TARGETS.into_iter().map(runner_variable).chain([VARIABLE.to_owned()])
+}
+
+/// Provides a kernel where there is none, as `cargo uml setup` does. What else is wrong, the guest will say.
+fn ensure_kernel(reporter: &Reporter) -> anyhow::Result<()> {
+    let host = Host::of(Path::new("."))?;
+    if let Err(KernelError::NotFound { .. }) = host.kernel() {
+        reporter.note("There is no kernel yet");
+        setup::setup(&Cache::locate()?, None, reporter)?;
+    }
+    Ok(())
+}
+
+/// The path of this program, as cargo reads it from a variable.
+fn this_program() -> anyhow::Result<String> {
+    let path = std::env::current_exe().context("could not find this program")?;
+    let text = path.to_str().filter(|text| !text.contains(char::is_whitespace));
+    text.map(str::to_owned).with_context(|| {
+        format!(
+            "cargo is told of {} by a variable, in which white space separates arguments and all is UTF-8: move it",
+            path.display()
+        )
+    })
+}

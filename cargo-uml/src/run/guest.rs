@@ -1,0 +1,201 @@
+//! One program in one guest, on this process's own standard streams.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+
+use anyhow::Context;
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{SigHandler, Signal, kill, signal};
+use nix::unistd::Pid;
+use uml_test::{Error, Vm};
+
+use super::options::GuestOptions;
+use crate::kernel::cache::Cache;
+use crate::matrix;
+use crate::report::Reporter;
+
+/// The time limit passed, as `timeout(1)` says it.
+const EXIT_TIMED_OUT: u8 = 124;
+/// What the program did is not known: no guest, or one that ended first.
+pub(crate) const EXIT_NO_VERDICT: u8 = 125;
+/// The program cannot be executed, or is not there, as shells say it.
+pub(crate) const EXIT_NOT_EXECUTABLE: u8 = 126;
+const EXIT_NOT_FOUND: u8 = 127;
+
+/// Guest memory where nobody says otherwise: a whole test suite needs more than one test.
+const MEM: u64 = 512 << 20;
+
+/// Lines of the console that are shown where the guest failed.
+const CONSOLE_LINES: usize = 20;
+
+/// Runs a program to its end; how it ended.
+pub(crate) fn run(
+    options: &GuestOptions,
+    program: &OsStr,
+    arguments: &[OsString],
+) -> anyhow::Result<Ended> {
+    let directory = std::env::current_dir().context("no working directory")?;
+    let vm = match boot(options, program, &directory) {
+        Ok(vm) => vm,
+        Err(error) => return Ok(Ended::Unknown { error, console: String::new() }),
+    };
+    let mut command = vm.command(program);
+    command.args(arguments);
+    // For this runner only: a cargo that the program starts is to start programs as ever.
+    for name in super::cargo::variables() {
+        command.env_remove(name);
+    }
+    match command.attach() {
+        Ok(status) => {
+            let is_out_of_memory =
+                status.signal() == Some(9) && vm.console().contains("Out of memory: Killed");
+            if !options.rw_dir.is_empty() || profile_dir().is_some() {
+                vm.shutdown()
+                    .context("the program ended, but not all that it wrote may be there")?;
+            }
+            Ok(Ended::Itself { status, is_out_of_memory })
+        }
+        Err(error) => Ok(Ended::Unknown { console: vm.console(), error: error.into() }),
+    }
+}
+
+fn boot(options: &GuestOptions, program: &OsStr, directory: &Path) -> anyhow::Result<Vm> {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").map_or(directory.into(), PathBuf::from);
+    let host = uml_test::Host::of(&package)?;
+    let mut builder = host.builder().keep(program);
+    if let Some(kernel) = &options.kernel {
+        let chosen = matrix::choose(&[kernel.into()], Cache::locate().ok().as_ref())?;
+        builder = chosen.into_iter().fold(builder, |builder, chosen| builder.kernel(chosen.linux));
+    }
+    if let Some(mem) = options.mem {
+        builder = builder.mem(mem);
+    } else if host.config().mem < MEM && std::env::var_os("UML_TEST_MEM").is_none() {
+        builder = builder.mem(MEM);
+    }
+    if let Some(timeout) = options.timeout {
+        builder = builder.timeout(timeout);
+    }
+    for cmdline in &options.cmdline {
+        builder = builder.cmdline(cmdline);
+    }
+    for dir in &options.rw_dir {
+        builder = builder.rw_dir(dir);
+    }
+    for (name, value) in &options.env {
+        builder = builder.env(name, value);
+    }
+    if let Some(dir) = profile_dir() {
+        builder = builder.rw_dir(dir);
+    }
+    for dir in hidden_dirs(program) {
+        builder = builder.keep(dir);
+    }
+    Ok(builder.boot()?)
+}
+
+/// Directories that the program needs and that may lie below `/tmp`: rustdoc's, which has doctests; those with
+/// libraries; the one for temporary files. Not `/tmp` itself, which is to be fresh.
+fn hidden_dirs(program: &OsStr) -> Vec<PathBuf> {
+    let variable = |name| std::env::var_os(name).unwrap_or_default();
+    let program = Path::new(program).parent().map(Path::to_owned);
+    let libraries = variable("LD_LIBRARY_PATH");
+    let mut dirs: Vec<PathBuf> =
+        program.into_iter().chain(std::env::split_paths(&libraries)).collect();
+    dirs.push(variable("TMPDIR").into());
+    dirs.retain(|dir| dir.components().count() > 2);
+    dirs
+}
+
+/// Where a program that was built for coverage writes its profiles: it is to be found on the host.
+fn profile_dir() -> Option<PathBuf> {
+    let pattern = PathBuf::from(std::env::var_os("LLVM_PROFILE_FILE")?);
+    let dir = pattern.parent()?;
+    let fixed = !dir.as_os_str().as_encoded_bytes().contains(&b'%');
+    (fixed && dir.is_dir()).then(|| dir.to_owned())
+}
+
+/// Whether this process is in a guest already: nothing nests.
+pub(crate) fn is_here() -> bool {
+    let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    cpus.lines().any(|line| line.starts_with("vendor_id") && line.ends_with("User Mode Linux"))
+}
+
+/// How a program's run ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// The program's own end.
+    Itself { status: ExitStatus, is_out_of_memory: bool },
+    /// Something else ended first.
+    Unknown { error: anyhow::Error, console: String },
+}
+
+impl Ended {
+    /// Ends this process as the program ended.
+    pub(crate) fn pass_on(self, reporter: &Reporter) -> ! {
+        let code = match self {
+            Ended::Itself { status, is_out_of_memory } => {
+                if is_out_of_memory {
+                    reporter
+                        .note("cargo uml: the guest ran out of memory; give it more with --mem");
+                }
+                match status.signal() {
+                    Some(number) => die_of(number),
+                    None => status.code().unwrap_or(EXIT_NO_VERDICT.into()),
+                }
+            }
+            Ended::Unknown { error, console } => {
+                if is_broken_pipe(&error) {
+                    die_of(Signal::SIGPIPE as i32);
+                }
+                reporter.note(format_args!("cargo uml: {error:#}"));
+                let lines: Vec<&str> = console.lines().collect();
+                let last = &lines[lines.len().saturating_sub(CONSOLE_LINES)..];
+                if !last.is_empty() {
+                    let text = last.join("\n");
+                    reporter
+                        .note(format_args!("---- last lines of the guest's console ----\n{text}"));
+                }
+                exit_code(&error).into()
+            }
+        };
+        std::process::exit(code)
+    }
+}
+
+/// What the exit code says of a run without a verdict.
+fn exit_code(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref::<Error>() {
+        Some(Error::TimedOut { .. }) => EXIT_TIMED_OUT,
+        Some(Error::Refused(failure)) => match Errno::from_raw(failure.errno) {
+            Errno::ENOENT | Errno::ENOTDIR => EXIT_NOT_FOUND,
+            Errno::EACCES | Errno::ENOEXEC | Errno::EISDIR => EXIT_NOT_EXECUTABLE,
+            _ => EXIT_NO_VERDICT,
+        },
+        _ => EXIT_NO_VERDICT,
+    }
+}
+
+/// Nobody reads any more: on the host the program would have died of it.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    matches!(
+        error.downcast_ref::<Error>(),
+        Some(Error::Output { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe
+    )
+}
+
+/// Ends this process by a signal, without a core dump: it would be this process's, not the program's.
+#[expect(unsafe_code, reason = "signal handlers can be unsafe, this one is the default")]
+fn die_of(number: i32) -> ! {
+    if let Ok(fatal) = Signal::try_from(number) {
+        let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+        // SAFETY: the default action runs no code of ours.
+        let _ = unsafe { signal(fatal, SigHandler::SigDfl) };
+        let _ = kill(Pid::this(), fatal);
+    }
+    // A real-time signal, as shells say it.
+    std::process::exit(128 + number)
+}

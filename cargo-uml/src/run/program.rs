@@ -1,0 +1,67 @@
+//! What a file to be run is, as far as that decides where and whether it runs.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use object::read::ReadCache;
+use object::{Architecture, BinaryFormat, Object};
+
+/// The section by which a program that has uml-test in it is known; `uml-test/src/note.rs` makes it.
+const NOTE: &str = ".note.uml-test";
+
+/// What a program is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Program {
+    /// It boots guests of its own.
+    DrivesGuests,
+    /// A guest's kernel executes it, or says why not: also scripts.
+    ForAGuest,
+    /// No guest executes it.
+    Foreign(String),
+}
+
+impl Program {
+    /// Looks at the file.
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
+        let cache = ReadCache::new(File::open(path)?);
+        let Ok(file) = object::File::parse(&cache) else { return Ok(Program::ForAGuest) };
+        Ok(match (file.format(), file.architecture()) {
+            (BinaryFormat::Elf, Architecture::X86_64) => {
+                match file.section_by_name(NOTE).is_some() {
+                    true => Program::DrivesGuests,
+                    false => Program::ForAGuest,
+                }
+            }
+            (BinaryFormat::Elf, architecture) => Program::Foreign(format!(
+                "it is for {architecture:?}, and guests run x86-64 programs only"
+            )),
+            (format, _) => {
+                Program::Foreign(format!("it is a {format:?} file, no program of Linux"))
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_told_apart() {
+        let of = |path: &str| Program::of(Path::new(path)).unwrap();
+        assert_eq!(of("/bin/true"), Program::ForAGuest);
+        assert_eq!(of("/proc/self/exe"), Program::DrivesGuests, "uml-test is linked into this");
+        assert!(Program::of(Path::new("/nonexistent")).is_err());
+
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "#!/bin/sh\n").unwrap();
+        assert_eq!(Program::of(&file).unwrap(), Program::ForAGuest);
+        let mut elf = std::fs::read("/bin/true").unwrap();
+        elf[18] = 0xb7; // EM_AARCH64
+        std::fs::write(&file, &elf).unwrap();
+        let Program::Foreign(reason) = Program::of(&file).unwrap() else { panic!() };
+        assert!(reason.contains("Aarch64"), "{reason}");
+    }
+}

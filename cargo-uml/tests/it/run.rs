@@ -1,0 +1,290 @@
+//! Programs that know nothing of uml-test, in guests: `exec`, cargo's own commands, and the runner.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::fixture::real_kernel;
+
+/// A package as it might lie on crates.io. `in_guest` is true where the hostname is a guest's.
+struct Package {
+    directory: TempDir,
+}
+
+const MANIFEST: &str =
+    "[package]\nname = \"plain\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[workspace]\n";
+
+const LIBRARY: &str = r#"
+//! ```
+//! assert!(plain::in_guest());
+//! ```
+pub fn in_guest() -> bool {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap() == "uml-test\n"
+}
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn unit() {
+        assert!(super::in_guest());
+    }
+}
+"#;
+
+/// Each makes what the other makes too: only in kernels of their own do both pass.
+const TESTS: &str = r#"
+#[test]
+fn first() {
+    assert!(plain::in_guest());
+    std::fs::create_dir("/made").unwrap();
+}
+#[test]
+fn second() {
+    assert!(plain::in_guest());
+    std::fs::create_dir("/made").unwrap();
+}
+"#;
+
+/// Says what it sees, copies its input, and ends as it is told.
+const PROGRAM: &str = r#"
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
+fn main() {
+    let mut input = Vec::new();
+    std::io::stdin().read_to_end(&mut input).unwrap();
+    let mut out = std::io::stdout();
+    writeln!(out, "{} {}", plain::in_guest(), std::env::current_dir().unwrap().display()).unwrap();
+    for argument in std::env::args_os().skip(2) {
+        out.write_all(argument.as_bytes()).unwrap();
+    }
+    out.write_all(&input).unwrap();
+    eprintln!("complaint");
+    match std::env::args().nth(1).as_deref() {
+        Some("abort") => std::process::abort(),
+        code => std::process::exit(code.map_or(0, |code| code.parse().unwrap())),
+    }
+}
+"#;
+
+impl Package {
+    fn new() -> Self {
+        let package = Package { directory: tempfile::tempdir().unwrap() };
+        package.write("Cargo.toml", MANIFEST);
+        package.write("src/lib.rs", LIBRARY);
+        package.write("src/main.rs", PROGRAM);
+        package
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().canonicalize().unwrap()
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.directory.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn uml(&self, arguments: &[&str]) -> Command {
+        let mut command = uml(arguments);
+        command.current_dir(self.directory.path());
+        command
+    }
+}
+
+/// The command, with the machine's kernel.
+fn uml(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-uml"));
+    // Set by the cargo that runs this; the package's own is asked for.
+    for name in ["CARGO_MANIFEST_DIR", "CARGO_TARGET_DIR", "UML_TEST_MEM"] {
+        command.env_remove(name);
+    }
+    command.args(arguments).env("UML_TEST_KERNEL", real_kernel());
+    command
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn output(command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+#[test]
+fn a_program_ends_as_on_the_host() {
+    let said = output(&mut uml(&["exec", "sh", "-c", "id -u; echo err >&2; exit 7"]));
+    assert_eq!(said.status.code(), Some(7), "{}", text(&said));
+    assert_eq!((&said.stdout[..], &said.stderr[..]), (&b"0\n"[..], &b"err\n"[..]));
+    let killed = output(&mut uml(&["exec", "--", "sh", "-c", "kill -SEGV $$"]));
+    assert_eq!(killed.status.signal(), Some(11), "{}", text(&killed));
+    for (arguments, code, says) in [
+        (&["exec", "no-such-program"][..], 127, "no-such-program"),
+        (&["exec", "/etc/hostname"], 126, "/etc/hostname"),
+        (&["exec", "--timeout", "500ms", "sleep", "60"], 124, "500ms"),
+        (&["exec", "sh", "-c", "echo c >/proc/sysrq-trigger"], 125, "sysrq triggered crash"),
+        (&["exec", "--kernel", "/nonexistent", "true"], 125, "/nonexistent"),
+        (&["exec", "--mem", "lots", "true"], 2, "expected a whole number"),
+    ] {
+        let said = output(&mut uml(arguments));
+        assert_eq!(said.status.code(), Some(code), "{arguments:?}: {}", text(&said));
+        assert!(text(&said).contains(says), "{arguments:?}: {}", text(&said));
+    }
+}
+
+#[test]
+fn the_guest_is_as_the_options_say() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().to_str().unwrap();
+    let script =
+        format!("echo $A; grep MemTotal /proc/meminfo; cat /proc/cmdline; echo kept > {dir}/file");
+    let options = ["exec", "--env", "A=b c", "--mem=1G", "--cmdline", "foo=1", "--rw-dir", dir];
+    let said = output(uml(&options).args(["sh", "-c", &script]));
+    assert!(said.status.success(), "{}", text(&said));
+    let shown = text(&said);
+    assert!(shown.starts_with("b c\n") && shown.contains(" foo=1"), "{shown}");
+    let memory = shown.split_whitespace().nth(3).unwrap().parse::<u64>().unwrap();
+    assert!((900_000..1 << 20).contains(&memory), "{shown}");
+    assert_eq!(fs::read_to_string(Path::new(dir).join("file")).unwrap(), "kept\n");
+}
+
+#[test]
+fn input_is_passed_on_and_a_closed_output_ends_it() {
+    let mut copy =
+        uml(&["exec", "cat"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let sent: Vec<u8> = (0..3_000_000_u32).map(|number| (number % 251) as u8).collect();
+    let mut stdin = copy.stdin.take().unwrap();
+    let writer = std::thread::spawn({
+        let sent = sent.clone();
+        move || stdin.write_all(&sent).unwrap()
+    });
+    let said = copy.wait_with_output().unwrap();
+    writer.join().unwrap();
+    assert!(said.status.success() && said.stdout == sent, "{} bytes", said.stdout.len());
+
+    let mut endless = uml(&["exec", "yes"]).stdout(Stdio::piped()).spawn().unwrap();
+    drop(endless.stdout.take());
+    assert_eq!(endless.wait().unwrap().signal(), Some(13));
+}
+
+#[test]
+fn a_packages_tests_and_doctests_run_in_a_guest() {
+    let package = Package::new();
+    for today in [
+        "[target.'cfg(unix)']\nrunner = \"false\"\n",
+        "[target.x86_64-unknown-linux-gnu]\nrunner = \"sudo -E\"\n",
+        "[target.x86_64-unknown-linux-gnu]\nrunner = [\"sudo\", \"-E\"]\n",
+    ] {
+        package.write(".cargo/config.toml", today);
+        let said = output(&mut package.uml(&["test", "--mem", "256M"]));
+        assert!(said.status.success(), "{today}: {}", text(&said));
+        let passed = text(&said).matches("test result: ok. 1 passed").count();
+        assert_eq!(passed, 2, "a unit test and a doctest: {}", text(&said));
+    }
+
+    // The exit status is cargo's, and so are its options.
+    package.write("tests/two.rs", TESTS);
+    let both = ["test", "--test", "two", "--timeout=1m", "--", "--test-threads", "1"];
+    let said = output(&mut package.uml(&both));
+    assert_eq!(said.status.code(), Some(101), "{}", text(&said));
+    assert!(text(&said).contains("1 passed; 1 failed"), "one kernel for both: {}", text(&said));
+}
+
+#[test]
+fn nextest_gives_each_test_a_kernel() {
+    let package = Package::new();
+    if !Command::new("cargo").args(["nextest", "--version"]).output().unwrap().status.success() {
+        return; // CI has it
+    }
+    package.write("tests/two.rs", TESTS);
+    let said =
+        output(&mut package.uml(&["nextest", "run", "--kernel", real_kernel().to_str().unwrap()]));
+    assert!(said.status.success(), "{}", text(&said));
+    assert!(text(&said).contains("3 tests run: 3 passed"), "{}", text(&said));
+}
+
+#[test]
+fn a_packages_program_is_the_hosts_but_for_its_kernel() {
+    let package = Package::new();
+    let mut run = package.uml(&["run", "--quiet", "--", "3", "a b", "\""]);
+    run.arg(std::ffi::OsStr::from_bytes(b"\xff")).stdin(Stdio::piped());
+    let mut running = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    running.stdin.take().unwrap().write_all(b"typed").unwrap();
+    let said = running.wait_with_output().unwrap();
+    assert_eq!(said.status.code(), Some(3), "{}", text(&said));
+    let seen = format!("true {}\na b\"", package.path().display());
+    assert_eq!(said.stdout, [seen.as_bytes(), b"\xfftyped"].concat(), "{}", text(&said));
+    assert_eq!(said.stderr, b"complaint\n");
+
+    let program = package.path().join("target/debug/plain");
+    let aborted = output(uml(&["runner"]).arg(&program).arg("abort"));
+    assert_eq!(aborted.status.signal(), Some(6), "{}", text(&aborted));
+    assert!(text(&aborted).starts_with("true "), "{}", text(&aborted));
+}
+
+#[test]
+fn what_boots_guests_itself_and_lists_run_on_the_host() {
+    let ours = env!("CARGO_BIN_EXE_cargo-uml");
+    let said = output(uml(&["runner", ours, "--version"]).env("UML_TEST_KERNEL", "/nonexistent"));
+    assert!(said.status.success() && text(&said).starts_with("cargo uml"), "{}", text(&said));
+
+    let list =
+        output(uml(&["runner", "/bin/echo", "--list"]).env("UML_TEST_KERNEL", "/nonexistent"));
+    assert_eq!(text(&list), "--list\n");
+    let test = output(uml(&["runner", "/bin/echo", "x"]).env("UML_TEST_KERNEL", "/nonexistent"));
+    assert_eq!(test.status.code(), Some(125), "{}", text(&test));
+
+    let dir = tempfile::tempdir().unwrap();
+    let foreign = dir.path().join("foreign");
+    let mut elf = fs::read("/bin/true").unwrap();
+    elf[18] = 0xb7; // the machine: AArch64
+    fs::write(&foreign, elf).unwrap();
+    let said = output(uml(&["runner"]).arg(&foreign));
+    assert_eq!(said.status.code(), Some(126));
+    assert!(text(&said).contains("Aarch64"), "{}", text(&said));
+}
+
+#[test]
+fn nothing_nests() {
+    let ours = env!("CARGO_BIN_EXE_cargo-uml");
+    let inner = ["runner", "--mem", "64M", "sh", "-c", "env; grep MemTotal /proc/meminfo"];
+    let mut program = uml(&["exec", "--mem=300M", ours]);
+    program.args(inner);
+    program
+        .env("CARGO_UML_OPTIONS", "none")
+        .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", "none");
+    let said = output(&mut program);
+    assert!(said.status.success(), "{}", text(&said));
+    assert!(text(&said).contains("PATH=") && !text(&said).contains("=none"), "{}", text(&said));
+    let memory = text(&said).rsplit("MemTotal:").next().unwrap().trim().to_owned();
+    assert!(memory.len() == "300000 kB".len(), "one guest, the outer one: {memory}");
+}
+
+#[test]
+fn the_guest_goes_with_the_runner() {
+    for signal in [9, 15, 2, 1] {
+        let dir = tempfile::Builder::new().prefix("gone-").tempdir_in("/dev/shm").unwrap();
+        let mut running = uml(&["exec", "sh", "-c", "echo up; sleep 100"]);
+        running.env("UML_TEST_RUN_DIR", dir.path()).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut running = running.spawn().unwrap();
+        let mut up = [0; 3];
+        std::io::Read::read_exact(running.stdout.as_mut().unwrap(), &mut up).unwrap();
+        assert!(fs::read_dir(dir.path()).unwrap().count() > 0);
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(running.id() as i32),
+            nix::sys::signal::Signal::try_from(signal).unwrap(),
+        )
+        .unwrap();
+        assert_eq!(running.wait().unwrap().signal(), Some(signal));
+        let deadline = Instant::now() + Duration::from_secs(1);
+        while fs::read_dir(dir.path()).unwrap().count() > 0 {
+            assert!(Instant::now() < deadline, "signal {signal}: the run directory stays");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
