@@ -234,7 +234,7 @@ fn flavours() -> PossibleValuesParser {
 
 /// Parses the process's arguments; on a usage error prints it and exits with status 2.
 pub(crate) fn parse() -> Command {
-    Cli::parse_from(without_subcommand_name(std::env::args_os().collect())).command
+    Cli::parse_from(as_parsed(std::env::args_os().collect())).command
 }
 
 /// The definition, for completions.
@@ -242,10 +242,19 @@ pub(crate) fn definition() -> clap::Command {
     Cli::command()
 }
 
-/// `cargo uml setup` runs `cargo-uml uml setup`; an alias, or a user, runs `cargo-uml setup`.
-fn without_subcommand_name(mut arguments: Vec<OsString>) -> Vec<OsString> {
+/// The command line, in one form, whoever starts this.
+fn as_parsed(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    // `cargo uml setup` runs `cargo-uml uml setup`; an alias, or a user, runs `cargo-uml setup`.
     if arguments.get(1).is_some_and(|argument| argument == "uml") {
         arguments.remove(1);
+    }
+    // All that follows is cargo's, also a `--` that comes first.
+    let is_cargos = ["test", "bench", "run", "nextest"]
+        .iter()
+        .any(|name| arguments.get(1) == Some(&name.into()));
+    let is_help = arguments.get(2).is_some_and(|argument| argument == "--help" || argument == "-h");
+    if is_cargos && !is_help {
+        arguments.insert(2, "--".into());
     }
     arguments
 }
@@ -255,7 +264,7 @@ mod tests {
     use super::*;
 
     fn source(arguments: &[&str]) -> Option<PathBuf> {
-        let arguments = without_subcommand_name(arguments.iter().map(OsString::from).collect());
+        let arguments = as_parsed(arguments.iter().map(OsString::from).collect());
         match Cli::try_parse_from(arguments).unwrap().command {
             Command::Setup(setup) => setup.source,
             other => panic!("{other:?}"),
@@ -275,5 +284,21 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         definition().debug_assert();
+    }
+
+    #[test]
+    fn cargos_arguments_are_left_as_they_are() {
+        for cargos in [&["--", "--nocapture"][..], &["-p", "x", "--", "--", "y"], &[]] {
+            let mut arguments: Vec<OsString> =
+                ["cargo-uml", "uml", "test"].map(OsString::from).into();
+            arguments.extend(cargos.iter().map(OsString::from));
+            match Cli::try_parse_from(as_parsed(arguments)).unwrap().command {
+                Command::Test(test) => assert_eq!(test.arguments, cargos),
+                other => panic!("{other:?}"),
+            }
+        }
+        let help = ["cargo-uml", "test", "--help"].map(OsString::from).to_vec();
+        let help = Cli::try_parse_from(as_parsed(help)).unwrap_err().to_string();
+        assert!(help.contains("each test binary in a guest"), "{help}");
     }
 }
