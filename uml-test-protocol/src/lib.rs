@@ -28,7 +28,7 @@ pub use message::{
 
 /// Version of everything in this crate. The agent states it first, in [`Event::Hello`], and a host
 /// that was built for another version refuses the guest by naming both.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Directory of this crate's manifest when it was compiled: the source that uml-test's build
 /// script compiles into the guest agent.

@@ -48,6 +48,8 @@ pub struct Setup {
     pub seed: [u8; 32],
     /// The environment that processes start from, `NAME=value`.
     pub env: Vec<Bytes>,
+    /// The number that the guest's first process gets, as far as the kernel lets it be chosen.
+    pub first_pid: i32,
 }
 
 /// A program to run in the guest.

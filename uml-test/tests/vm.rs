@@ -78,6 +78,16 @@ fn the_hosts_files_are_there_and_writes_vanish() {
     assert_eq!(other.command("test").arg("-e").arg(&probe).status().unwrap().code(), Some(1));
 }
 
+/// Files that are named by a pid, as coverage profiles are, stay apart.
+#[test]
+fn guests_number_their_processes_apart() {
+    let pids: Vec<String> = (0..3).map(|_| sh(&boot(), "echo $$")).collect();
+    let numbers: std::collections::BTreeSet<i32> =
+        pids.iter().map(|pid| pid.trim().parse().unwrap()).collect();
+    assert_eq!(numbers.len(), 3, "{pids:?}");
+    assert!(numbers.iter().all(|pid| (300..1 << 22).contains(pid)), "{pids:?}");
+}
+
 #[test]
 fn commands_are_like_the_standard_librarys() {
     let vm = boot();

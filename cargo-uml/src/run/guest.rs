@@ -154,7 +154,8 @@ impl Ended {
                 reporter.note(format_args!("cargo uml: {error:#}"));
                 let lines: Vec<&str> = console.lines().collect();
                 let last = &lines[lines.len().saturating_sub(CONSOLE_LINES)..];
-                if !last.is_empty() {
+                let is_told = matches!(error.downcast_ref::<Error>(), Some(Error::Gone { .. }));
+                if is_told && !last.is_empty() {
                     let text = last.join("\n");
                     reporter
                         .note(format_args!("---- last lines of the guest's console ----\n{text}"));

@@ -208,6 +208,29 @@ fn nextest_gives_each_test_a_kernel() {
     assert!(text(&said).contains("3 tests run: 3 passed"), "{}", text(&said));
 }
 
+/// A profile for each guest, on the host, although each has its own numbers of processes.
+#[test]
+fn coverage_profiles_come_back() {
+    const MAGIC: &[u8] = b"\x81rforpl\xff";
+    let package = Package::new();
+    package.write("tests/two.rs", TESTS);
+    let profiles = package.path().join("profiles");
+    fs::create_dir(&profiles).unwrap();
+    let mut tests = package.uml(&["test", "--test", "two", "--no-fail-fast", "first"]);
+    tests.env("RUSTFLAGS", "-Cinstrument-coverage");
+    tests.env("LLVM_PROFILE_FILE", profiles.join("%p.profraw"));
+    for runs in 1..=3 {
+        let said = output(&mut tests);
+        assert!(said.status.success(), "{}", text(&said));
+        let found: Vec<Vec<u8>> = fs::read_dir(&profiles)
+            .unwrap()
+            .map(|file| fs::read(file.unwrap().path()).unwrap())
+            .collect();
+        assert_eq!(found.len(), runs, "{}", text(&said));
+        assert!(found.iter().all(|profile| profile.starts_with(MAGIC)));
+    }
+}
+
 #[test]
 fn a_packages_program_is_the_hosts_but_for_its_kernel() {
     let package = Package::new();

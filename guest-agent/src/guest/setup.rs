@@ -32,6 +32,7 @@ pub(super) fn set_up(wanted: &Setup) -> Result<Vec<File>, Failure> {
     loopback_up()?;
     // SAFETY: this action takes no buffer.
     unsafe { libc::klogctl(SYSLOG_ACTION_CONSOLE_LEVEL, std::ptr::null_mut(), CONSOLE_LEVEL) };
+    choose_next_pid(wanted.first_pid);
     let mut rw_dirs = Vec::new();
     for dir in &wanted.rw_dirs {
         let path = Path::new(std::ffi::OsStr::from_bytes(dir));
@@ -40,6 +41,13 @@ pub(super) fn set_up(wanted: &Setup) -> Result<Vec<File>, Failure> {
         })?);
     }
     Ok(rw_dirs)
+}
+
+/// Has the next process get this number. A kernel without `CONFIG_CHECKPOINT_RESTORE` goes on counting, and nothing but
+/// names depends on it.
+fn choose_next_pid(pid: i32) {
+    let _ = std::fs::write("/proc/sys/kernel/pid_max", "4194304");
+    let _ = std::fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string());
 }
 
 /// Gives the random number generator the host's seed with full credit. Without it the first

@@ -321,6 +321,7 @@ pub(crate) fn opening(
         modules: cache::modules(kernel).map(|dir| bytes(&dir)),
         seed: random(),
         env,
+        first_pid: first_pid(),
     })
     .map_err(|error| Error::Request(error.to_string()))
 }
@@ -346,6 +347,22 @@ fn with_root_programs(path: &OsStr) -> OsString {
     }
     // Joining fails on a colon in a directory's name, which splitting cannot have left.
     std::env::join_paths(dirs).unwrap_or_else(|_| path.to_owned())
+}
+
+/// The number of a guest's first process: another one in each guest, so that files with a pid in
+/// their name (coverage profiles) do not overwrite each other where guests share a directory.
+///
+/// Distinct for 127 guests of each process on a host with Linux's default `pid_max`.
+fn first_pid() -> i32 {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    /// Below are the kernel's own threads.
+    const FIRST: u32 = 300;
+    /// Of the guest: the largest `pid_max` there is, less room for what the guest starts.
+    const NUMBERS: u32 = (1 << 22) - (1 << 15);
+    const DEFAULT_PID_MAX: u32 = 1 << 15;
+    static GUESTS: AtomicU32 = AtomicU32::new(0);
+    let guest = GUESTS.fetch_add(1, Ordering::Relaxed).wrapping_mul(DEFAULT_PID_MAX);
+    (FIRST + std::process::id().wrapping_add(guest) % (NUMBERS - FIRST)) as i32
 }
 
 /// As far away as nobody's patience goes, near enough for clock arithmetic.
