@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use uml_test::{Host, KernelError};
 
 use super::options::{GuestOptions, VARIABLE};
@@ -14,8 +14,9 @@ use crate::command::setup;
 use crate::kernel::cache::Cache;
 use crate::report::Reporter;
 
-/// What guests run.
-const TARGETS: [&str; 2] = ["x86_64-unknown-linux-gnu", "x86_64-unknown-linux-musl"];
+/// What guests run, and hosts are.
+const TARGETS: [&str; 3] =
+    ["x86_64-unknown-linux-gnu", "x86_64-unknown-linux-musl", "x86_64-alpine-linux-musl"];
 
 /// Becomes `cargo SUBCOMMAND ARGUMENTS`; returns only why that was not possible.
 pub(crate) fn run(
@@ -26,6 +27,7 @@ pub(crate) fn run(
     let (options, arguments) =
         GuestOptions::extract(arguments).unwrap_or_else(|error| error.exit());
     let options = options.absolute().context("no working directory")?;
+    check_targets(&arguments)?;
     if options.kernel.is_none() {
         ensure_kernel(reporter)?;
     }
@@ -41,6 +43,23 @@ pub(crate) fn run(
     Err(error).context("could not run cargo")
 }
 
+/// Refuses a target whose programs cargo would start on the host, past the runner.
+fn check_targets(arguments: &[OsString]) -> anyhow::Result<()> {
+    let own = arguments.iter().take_while(|argument| *argument != "--");
+    let own: Vec<_> = own.map(|argument| argument.to_string_lossy()).collect();
+    let joined = own.iter().filter_map(|argument| argument.strip_prefix("--target="));
+    let apart = own.windows(2).filter(|pair| pair[0] == "--target").map(|pair| &*pair[1]);
+    let variable = std::env::var("CARGO_BUILD_TARGET").ok();
+    for target in joined.chain(apart).chain(variable.as_deref()) {
+        ensure!(
+            TARGETS.contains(&target),
+            "guests run {}, not {target}; its programs would run on this host instead",
+            TARGETS.join(", ")
+        );
+    }
+    Ok(())
+}
+
 fn runner_variable(target: &str) -> String {
     format!("CARGO_TARGET_{}_RUNNER", target.to_uppercase().replace('-', "_"))
 }
@@ -51,7 +70,7 @@ pub(super) fn variables() -> impl Iterator<Item = String> {
 }
 
 /// Provides a kernel where there is none, as `cargo uml setup` does. What else is wrong, the guest will say.
-fn ensure_kernel(reporter: &Reporter) -> anyhow::Result<()> {
+pub(super) fn ensure_kernel(reporter: &Reporter) -> anyhow::Result<()> {
     let host = Host::of(Path::new("."))?;
     if let Err(KernelError::NotFound { .. }) = host.kernel() {
         reporter.note("There is no kernel yet");

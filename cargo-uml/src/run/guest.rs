@@ -8,7 +8,6 @@ use std::process::ExitStatus;
 
 use anyhow::Context;
 use nix::errno::Errno;
-use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::unistd::Pid;
 use uml_test::{Error, Vm};
@@ -26,7 +25,8 @@ pub(crate) const EXIT_NO_VERDICT: u8 = 125;
 pub(crate) const EXIT_NOT_EXECUTABLE: u8 = 126;
 const EXIT_NOT_FOUND: u8 = 127;
 
-/// Guest memory where nobody says otherwise: a whole test suite needs more than one test.
+/// Guest memory where nobody says otherwise: a whole test suite needs more than one test, for which it is this.
+const DEFAULT_MEM: u64 = 128 << 20;
 const MEM: u64 = 512 << 20;
 
 /// Lines of the console that are shown where the guest failed.
@@ -39,10 +39,8 @@ pub(crate) fn run(
     arguments: &[OsString],
 ) -> anyhow::Result<Ended> {
     let directory = std::env::current_dir().context("no working directory")?;
-    let vm = match boot(options, program, &directory) {
-        Ok(vm) => vm,
-        Err(error) => return Ok(Ended::Unknown { error, console: String::new() }),
-    };
+    let options = options.clone().absolute().context("no working directory")?;
+    let (vm, keeps) = boot(&options, program, &directory)?;
     let mut command = vm.command(program);
     command.args(arguments);
     // For this runner only: a cargo that the program starts is to start programs as ever.
@@ -53,7 +51,7 @@ pub(crate) fn run(
         Ok(status) => {
             let is_out_of_memory =
                 status.signal() == Some(9) && vm.console().contains("Out of memory: Killed");
-            if !options.rw_dir.is_empty() || profile_dir().is_some() {
+            if keeps {
                 vm.shutdown()
                     .context("the program ended, but not all that it wrote may be there")?;
             }
@@ -63,7 +61,8 @@ pub(crate) fn run(
     }
 }
 
-fn boot(options: &GuestOptions, program: &OsStr, directory: &Path) -> anyhow::Result<Vm> {
+/// A guest, and whether it may write anything on the host.
+fn boot(options: &GuestOptions, program: &OsStr, directory: &Path) -> anyhow::Result<(Vm, bool)> {
     let package = std::env::var_os("CARGO_MANIFEST_DIR").map_or(directory.into(), PathBuf::from);
     let host = uml_test::Host::of(&package)?;
     let mut builder = host.builder().keep(program);
@@ -73,7 +72,7 @@ fn boot(options: &GuestOptions, program: &OsStr, directory: &Path) -> anyhow::Re
     }
     if let Some(mem) = options.mem {
         builder = builder.mem(mem);
-    } else if host.config().mem < MEM && std::env::var_os("UML_TEST_MEM").is_none() {
+    } else if host.config().mem == DEFAULT_MEM && std::env::var_os("UML_TEST_MEM").is_none() {
         builder = builder.mem(MEM);
     }
     if let Some(timeout) = options.timeout {
@@ -88,13 +87,16 @@ fn boot(options: &GuestOptions, program: &OsStr, directory: &Path) -> anyhow::Re
     for (name, value) in &options.env {
         builder = builder.env(name, value);
     }
-    if let Some(dir) = profile_dir() {
+    let profiles = profile_dir();
+    let keeps =
+        !options.rw_dir.is_empty() || !host.config().rw_dirs.is_empty() || profiles.is_some();
+    if let Some(dir) = profiles {
         builder = builder.rw_dir(dir);
     }
     for dir in hidden_dirs(program) {
         builder = builder.keep(dir);
     }
-    Ok(builder.boot()?)
+    Ok((builder.boot()?, keeps))
 }
 
 /// Directories that the program needs and that may lie below `/tmp`: rustdoc's, which has doctests; those with
@@ -115,7 +117,9 @@ fn profile_dir() -> Option<PathBuf> {
     let pattern = PathBuf::from(std::env::var_os("LLVM_PROFILE_FILE")?);
     let dir = pattern.parent()?;
     let fixed = !dir.as_os_str().as_encoded_bytes().contains(&b'%');
-    (fixed && dir.is_dir()).then(|| dir.to_owned())
+    // Relative to where the program runs; without a directory it is that itself, which is not to be written.
+    let dir = std::path::absolute(dir).ok().filter(|_| !dir.as_os_str().is_empty())?;
+    (fixed && dir.is_dir()).then_some(dir)
 }
 
 /// Whether this process is in a guest already: nothing nests.
@@ -192,7 +196,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 #[expect(unsafe_code, reason = "signal handlers can be unsafe, this one is the default")]
 fn die_of(number: i32) -> ! {
     if let Ok(fatal) = Signal::try_from(number) {
-        let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+        let _ = nix::sys::prctl::set_dumpable(false);
         // SAFETY: the default action runs no code of ours.
         let _ = unsafe { signal(fatal, SigHandler::SigDfl) };
         let _ = kill(Pid::this(), fatal);

@@ -107,6 +107,17 @@ impl GuestOptions {
         Ok(Some(serde_json::from_str(text).with_context(|| format!("{VARIABLE}={text}"))?))
     }
 
+    /// As settings of a program that boots guests of its own, those that have a variable.
+    pub(crate) fn to_variables(&self) -> Vec<(&'static str, String)> {
+        let mut variables = Vec::new();
+        variables.extend(self.kernel.clone().map(|kernel| ("UML_TEST_KERNEL", kernel)));
+        variables.extend(self.mem.map(|mem| ("UML_TEST_MEM", format!("{}K", mem >> 10))));
+        if !self.cmdline.is_empty() {
+            variables.push(("UML_TEST_CMDLINE", self.cmdline.join(" ")));
+        }
+        variables
+    }
+
     /// With paths that hold wherever cargo starts a program.
     pub(crate) fn absolute(mut self) -> std::io::Result<Self> {
         for dir in &mut self.rw_dir {

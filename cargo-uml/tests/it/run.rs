@@ -167,6 +167,13 @@ fn input_is_passed_on_and_a_closed_output_ends_it() {
     writer.join().unwrap();
     assert!(said.status.success() && said.stdout == sent, "{} bytes", said.stdout.len());
 
+    // Nobody reads, and the limit passes all the same.
+    let mut stuck = uml(&["exec", "--timeout", "2s", "yes"]);
+    let mut stuck = stuck.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let started = Instant::now();
+    assert_eq!(stuck.wait().unwrap().code(), Some(124));
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+
     let mut endless = uml(&["exec", "yes"]).stdout(Stdio::piped()).spawn().unwrap();
     drop(endless.stdout.take());
     assert_eq!(endless.wait().unwrap().signal(), Some(13));
@@ -186,6 +193,9 @@ fn a_packages_tests_and_doctests_run_in_a_guest() {
         let passed = text(&said).matches("test result: ok. 1 passed").count();
         assert_eq!(passed, 2, "a unit test and a doctest: {}", text(&said));
     }
+
+    let elsewhere = output(&mut package.uml(&["test", "--target", "i686-unknown-linux-gnu"]));
+    assert!(text(&elsewhere).contains("not i686-unknown-linux-gnu"), "{}", text(&elsewhere));
 
     // The exit status is cargo's, and so are its options.
     package.write("tests/two.rs", TESTS);
@@ -256,19 +266,25 @@ fn what_boots_guests_itself_and_lists_run_on_the_host() {
     let said = output(uml(&["runner", ours, "--version"]).env("UML_TEST_KERNEL", "/nonexistent"));
     assert!(said.status.success() && text(&said).starts_with("cargo uml"), "{}", text(&said));
 
-    let list =
-        output(uml(&["runner", "/bin/echo", "--list"]).env("UML_TEST_KERNEL", "/nonexistent"));
-    assert_eq!(text(&list), "--list\n");
-    let test = output(uml(&["runner", "/bin/echo", "x"]).env("UML_TEST_KERNEL", "/nonexistent"));
+    let dir = tempfile::tempdir().unwrap();
+    let deps = dir.path().join("deps");
+    fs::create_dir(&deps).unwrap();
+    fs::copy("/bin/echo", deps.join("echo")).unwrap();
+    let run = |arguments: &[&str]| {
+        let mut runner = uml(&["runner"]);
+        runner.arg(deps.join("echo")).args(arguments).env("UML_TEST_KERNEL", "/nonexistent");
+        output(&mut runner)
+    };
+    assert_eq!(text(&run(&["--list"])), "--list\n");
+    let test = run(&["--list", "--flush"]);
     assert_eq!(test.status.code(), Some(125), "{}", text(&test));
 
-    let dir = tempfile::tempdir().unwrap();
     let foreign = dir.path().join("foreign");
     let mut elf = fs::read("/bin/true").unwrap();
     elf[18] = 0xb7; // the machine: AArch64
     fs::write(&foreign, elf).unwrap();
     let said = output(uml(&["runner"]).arg(&foreign));
-    assert_eq!(said.status.code(), Some(126));
+    assert_eq!(said.status.code(), Some(126), "{}", text(&said));
     assert!(text(&said).contains("Aarch64"), "{}", text(&said));
 }
 

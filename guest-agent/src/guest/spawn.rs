@@ -52,8 +52,9 @@ pub(super) fn spawn(wanted: &Spawn, env: &[Bytes], fds: &Descriptors<'_>) -> Res
         standard: fds.standard.map(|fd| fd.as_raw_fd()),
         others: fds.others.iter().map(AsRawFd::as_raw_fd).collect(),
         stack: top_of(&mut stack),
-        pid: 0,
-        errno: 0,
+        // What is left where the leader is killed first.
+        pid: -1,
+        errno: libc::EINTR,
     };
     let mut leaders_stack = new_stack();
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
@@ -113,6 +114,7 @@ extern "C" fn lead(launch: *mut libc::c_void) -> libc::c_int {
     unsafe {
         libc::setsid();
         let stack = (*launch.cast::<Launch>()).stack;
+        (*launch.cast::<Launch>()).errno = 0;
         let pid = libc::clone(exec, stack, flags, launch);
         let launch = &mut *launch.cast::<Launch>();
         launch.pid = pid;

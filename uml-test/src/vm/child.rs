@@ -32,7 +32,7 @@ pub struct Child<'vm> {
 impl<'vm> Child<'vm> {
     pub(super) fn start(vm: &'vm Vm, spawn: Spawn, stdin: Option<Vec<u8>>) -> Result<Self, Error> {
         let gone = |interrupted| vm.explain(interrupted, Phase::Running);
-        let (id, events) = vm.session().spawn(spawn).map_err(gone)?;
+        let (id, events) = vm.session().spawn(spawn, None).map_err(gone)?;
         let mut child = Self {
             vm,
             id,
@@ -185,7 +185,7 @@ pub(crate) fn next(
     })
 }
 
-fn receive<T>(events: &Receiver<T>, deadline: Instant) -> Result<T, RecvTimeoutError> {
+pub(super) fn receive<T>(events: &Receiver<T>, deadline: Instant) -> Result<T, RecvTimeoutError> {
     match deadline.saturating_duration_since(Instant::now()) {
         Duration::ZERO => Err(RecvTimeoutError::Timeout),
         left => events.recv_timeout(left),

@@ -360,9 +360,13 @@ fn first_pid() -> i32 {
     /// Of the guest: the largest `pid_max` there is, less room for what the guest starts.
     const NUMBERS: u32 = (1 << 22) - (1 << 15);
     const DEFAULT_PID_MAX: u32 = 1 << 15;
+    /// Room for what a guest starts until it comes to the numbers of the next one. Prime, so that
+    /// all numbers stay distinct.
+    const STRIDE: u64 = 127;
     static GUESTS: AtomicU32 = AtomicU32::new(0);
     let guest = GUESTS.fetch_add(1, Ordering::Relaxed).wrapping_mul(DEFAULT_PID_MAX);
-    (FIRST + std::process::id().wrapping_add(guest) % (NUMBERS - FIRST)) as i32
+    let number = u64::from(std::process::id().wrapping_add(guest)) * STRIDE;
+    FIRST as i32 + (number % u64::from(NUMBERS - FIRST)) as i32
 }
 
 /// As far away as nobody's patience goes, near enough for clock arithmetic.

@@ -43,6 +43,58 @@ pub(crate) enum Interrupted {
     Refused(Failure),
 }
 
+/// How much of a process's output waits for whoever takes it. Where that is much, the session reads
+/// nothing more: the guest then waits as a program does whose pipe is full.
+pub(crate) struct Backlog {
+    /// Bytes; `None` once nobody listens any more.
+    waiting: Mutex<Option<usize>>,
+    changed: Condvar,
+}
+
+impl Backlog {
+    /// In bytes.
+    const MOST: usize = 4 << 20;
+
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { waiting: Mutex::new(Some(0)), changed: Condvar::new() })
+    }
+
+    /// Adds what came, and waits while it is too much.
+    fn add(&self, bytes: usize) {
+        let mut waiting = self.lock();
+        if let Some(waiting) = &mut *waiting {
+            *waiting += bytes;
+        }
+        while waiting.is_some_and(|waiting| waiting > Self::MOST) {
+            waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// So much has been taken.
+    pub(crate) fn taken(&self, bytes: usize) {
+        if let Some(waiting) = &mut *self.lock() {
+            *waiting = waiting.saturating_sub(bytes);
+        }
+        self.changed.notify_all();
+    }
+
+    /// Nobody will take anything.
+    pub(crate) fn close(&self) {
+        *self.lock() = None;
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<usize>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Who hears of a process.
+struct Listener {
+    events: Sender<ProcessEvent>,
+    backlog: Option<Arc<Backlog>>,
+}
+
 /// What is said before anybody listens: the requests that an agent finds when it starts.
 pub(crate) struct Opening {
     encoder: Encoder,
@@ -70,7 +122,8 @@ impl Opening {
         let (sender, receiver) = channel();
         spawn.id = self.next_id;
         self.frames.extend(self.encoder.encode(&Request::Spawn(spawn))?);
-        self.state.processes.insert(self.next_id, sender);
+        let listener = Listener { events: sender, backlog: None };
+        self.state.processes.insert(self.next_id, listener);
         self.next_id += 1;
         Ok(receiver)
     }
@@ -109,7 +162,7 @@ struct State {
     ready: bool,
     stopping: bool,
     refused: Vec<Failure>,
-    processes: HashMap<u32, Sender<ProcessEvent>>,
+    processes: HashMap<u32, Listener>,
     end: Option<ChannelEnd>,
 }
 
@@ -158,13 +211,14 @@ impl Session {
     pub(crate) fn spawn(
         &self,
         mut spawn: Spawn,
+        backlog: Option<Arc<Backlog>>,
     ) -> Result<(u32, Receiver<ProcessEvent>), Interrupted> {
         let (sender, receiver) = channel();
         let mut writer = self.shared.writer();
         let id = writer.next_id;
         writer.next_id += 1;
         spawn.id = id;
-        self.shared.lock().processes.insert(id, sender);
+        self.shared.lock().processes.insert(id, Listener { events: sender, backlog });
         self.send(&mut writer, &Request::Spawn(spawn))?;
         Ok((id, receiver))
     }
@@ -345,7 +399,14 @@ impl Shared {
             }
             Event::Output { id, stream, data } => {
                 let data = data.into_vec();
-                return state.deliver(id, ProcessEvent::Output { stream, data });
+                let length = data.len();
+                let backlog = state.processes.get(&id).and_then(|found| found.backlog.clone());
+                state.deliver(id, ProcessEvent::Output { stream, data })?;
+                drop(state); // others need it while this waits
+                if let Some(backlog) = backlog {
+                    backlog.add(length);
+                }
+                return Ok(());
             }
             Event::StdinReady { id, closed } => {
                 return state.deliver(id, ProcessEvent::StdinReady { closed });
@@ -365,8 +426,8 @@ impl State {
     fn deliver(&mut self, id: u32, event: ProcessEvent) -> Result<(), ChannelEnd> {
         match self.processes.get(&id) {
             // A receiver that is gone belongs to somebody who does not want to know.
-            Some(sender) => {
-                let _ = sender.send(event);
+            Some(listener) => {
+                let _ = listener.events.send(event);
                 Ok(())
             }
             None => Err(ChannelEnd::Corrupted(format!("an event of unknown process {id}"))),

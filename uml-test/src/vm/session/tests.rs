@@ -75,7 +75,7 @@ fn a_process_is_followed_from_start_to_end() {
     let (session, mut agent) = connect();
     agent.hello();
     assert_eq!(session.hello(soon()).unwrap(), "7.2");
-    let (id, events) = session.spawn(Spawn::default()).unwrap();
+    let (id, events) = session.spawn(Spawn::default(), None).unwrap();
     assert!(matches!(agent.hear(), Request::Spawn(spawn) if spawn.id == id));
     agent.say(&Event::Started { id, pid: 7 });
     agent.say(&Event::Output { id, stream: Stream::Stdout, data: Bytes::from(b"hi".to_vec()) });
@@ -98,8 +98,8 @@ fn a_process_is_followed_from_start_to_end() {
 fn processes_do_not_hear_each_other() {
     let (session, mut agent) = connect();
     agent.hello();
-    let (first, first_events) = session.spawn(Spawn::default()).unwrap();
-    let (second, second_events) = session.spawn(Spawn::default()).unwrap();
+    let (first, first_events) = session.spawn(Spawn::default(), None).unwrap();
+    let (second, second_events) = session.spawn(Spawn::default(), None).unwrap();
     assert_ne!(first, second);
     agent.say(&Event::Started { id: second, pid: 2 });
     agent.say(&Event::Started { id: first, pid: 1 });
@@ -126,7 +126,7 @@ fn a_refusal_answers_the_request_it_belongs_to() {
 fn the_end_of_the_channel_wakes_everyone() {
     let (session, mut agent) = connect();
     agent.hello();
-    let (_, events) = session.spawn(Spawn::default()).unwrap();
+    let (_, events) = session.spawn(Spawn::default(), None).unwrap();
     drop(agent);
     assert!(events.recv().is_err());
     let closed = Err(Interrupted::Channel(ChannelEnd::Closed));
@@ -224,10 +224,30 @@ fn a_process_of_the_opening_is_heard_like_any_other() {
     let mut agent = Agent { stream: theirs, encoder: Encoder::default(), decoder };
     assert!(matches!(agent.hear(), Request::Setup(_)));
     let Request::Spawn(first) = agent.hear() else { panic!() };
-    let (later, _) = session.spawn(Spawn::default()).unwrap();
+    let (later, _) = session.spawn(Spawn::default(), None).unwrap();
     assert!(matches!(agent.hear(), Request::Spawn(spawn) if spawn.id == later));
     assert_ne!(first.id, later);
     agent.hello();
     agent.say(&Event::Started { id: first.id, pid: 3 });
     assert!(matches!(events.recv().unwrap(), ProcessEvent::Started { pid: 3 }));
+}
+
+#[test]
+fn a_full_backlog_waits_for_whoever_takes_it() {
+    for release in [|backlog: &Backlog| backlog.taken(1), |backlog: &Backlog| backlog.close()] {
+        let backlog = Backlog::new();
+        backlog.add(Backlog::MOST);
+        let (done, added) = channel();
+        let adder = std::thread::spawn({
+            let backlog = Arc::clone(&backlog);
+            move || {
+                backlog.add(1);
+                done.send(()).unwrap();
+            }
+        });
+        assert!(added.recv_timeout(Duration::from_millis(50)).is_err(), "it did not wait");
+        release(&backlog);
+        added.recv_timeout(Duration::from_secs(5)).unwrap();
+        adder.join().unwrap();
+    }
 }
