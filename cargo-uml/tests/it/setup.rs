@@ -84,7 +84,7 @@ fn lays_the_kernel_out_as_documented() {
     let mut names: Vec<_> =
         fs::read_dir(fixture.kernel()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
-    assert_eq!(names, ["config", "kernel.toml", "linux", "linux.debug"]);
+    assert_eq!(names, ["build", "config", "kernel.toml", "linux", "linux.debug"]);
     assert_eq!(linux.metadata().unwrap().mode() & 0o777, 0o755);
     assert_eq!(fixture.kernel().metadata().unwrap().mode() & 0o777, 0o755);
     assert!(
