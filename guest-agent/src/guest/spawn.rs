@@ -108,18 +108,22 @@ struct Launch {
 
 /// The session's leader: starts the program, as a child of the agent's, and ends.
 extern "C" fn lead(launch: *mut libc::c_void) -> libc::c_int {
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PARENT | libc::SIGCHLD;
+    // The kernel notes the child's pid before the child runs: by the time that this process goes
+    // on, the program may have killed all there is, this process too.
+    let flags = libc::CLONE_VM
+        | libc::CLONE_VFORK
+        | libc::CLONE_PARENT
+        | libc::CLONE_PARENT_SETTID
+        | libc::SIGCHLD;
     // SAFETY: `spawn` passes a pointer to its own Launch, and waits. This process does not run
     // while its child uses that and its stack.
     unsafe {
         libc::setsid();
-        let stack = (*launch.cast::<Launch>()).stack;
-        (*launch.cast::<Launch>()).errno = 0;
-        let pid = libc::clone(exec, stack, flags, launch);
-        let launch = &mut *launch.cast::<Launch>();
-        launch.pid = pid;
-        if pid < 0 {
-            launch.errno = Errno::last() as i32;
+        let shared = launch.cast::<Launch>();
+        (*shared).errno = 0;
+        let stack = (*shared).stack;
+        if libc::clone(exec, stack, flags, launch, &raw mut (*shared).pid) < 0 {
+            (*shared).errno = Errno::last() as i32;
         }
         libc::_exit(0)
     }
