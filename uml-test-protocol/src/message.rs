@@ -29,6 +29,13 @@ pub enum Request {
         /// The signal's number.
         signal: i32,
     },
+    /// The terminal of a process has another size now. A process without one ignores it.
+    Resize {
+        /// The process.
+        id: u32,
+        /// Its new size.
+        size: TerminalSize,
+    },
     /// Write back what belongs to the host, answer [`Event::Stopping`], power off.
     Shutdown,
 }
@@ -39,8 +46,8 @@ pub struct Setup {
     /// Absolute, canonical host paths that stay visible even where the guest mounts a fresh
     /// tmpfs over one of their parents.
     pub keep: Vec<Bytes>,
-    /// Absolute, canonical host directories that the guest may write.
-    pub rw_dirs: Vec<Bytes>,
+    /// Host directories that the guest may write.
+    pub rw_dirs: Vec<RwDir>,
     /// Absolute host directory that the guest sees as `/lib/modules`, the kernel's modules in it
     /// under its release.
     pub modules: Option<Bytes>,
@@ -50,6 +57,15 @@ pub struct Setup {
     pub env: Vec<Bytes>,
     /// The number that the guest's first process gets, as far as the kernel lets it be chosen.
     pub first_pid: i32,
+}
+
+/// A host directory that the guest may write.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RwDir {
+    /// Absolute, canonical path on the host.
+    pub host: Bytes,
+    /// Absolute path in the guest. Made if need be.
+    pub guest: Bytes,
 }
 
 /// A program to run in the guest.
@@ -91,6 +107,19 @@ pub enum SpawnInput {
     Empty,
     /// A pipe, fed by [`Request::Stdin`].
     Piped,
+    /// A terminal of its own, fed by [`Request::Stdin`], which takes standard output and error too
+    /// and sends both as [`Stream::Stdout`]. The process leads a session that the terminal
+    /// controls. The end of input hangs the terminal up.
+    Terminal(TerminalSize),
+}
+
+/// The size of a terminal in characters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TerminalSize {
+    /// Lines; 0 where it is not known.
+    pub rows: u16,
+    /// Characters of a line; 0 where it is not known.
+    pub columns: u16,
 }
 
 /// From the agent to the host.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::case::Overrides;
-use crate::config::{self, Config, KernelChoice, Sandbox, Traps};
+use crate::config::{self, Config, KernelChoice, RwDir, Sandbox, Traps};
 use crate::error::{ConfigError, Error};
 use crate::vm::{self, Vm};
 
@@ -60,7 +60,14 @@ impl VmBuilder {
     /// thrown away. A relative path starts at the package's directory.
     pub fn rw_dir(self, path: impl AsRef<Path>) -> Self {
         let path = self.manifest_dir.join(path);
-        self.with(|config| config.rw_dirs.push(path))
+        self.with(|config| config.rw_dirs.push(RwDir::at_its_path(path)))
+    }
+
+    /// As [`VmBuilder::rw_dir`], at another path in the guest: an absolute one, which is made if
+    /// need be.
+    pub fn rw_dir_at(self, host: impl AsRef<Path>, guest: impl Into<PathBuf>) -> Self {
+        let dir = RwDir { host: self.manifest_dir.join(host), guest: Some(guest.into()) };
+        self.with(|config| config.rw_dirs.push(dir))
     }
 
     /// A host path that the guest's commands find where it is also below `/tmp`, `/run` and

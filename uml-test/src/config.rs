@@ -36,8 +36,8 @@ pub struct Config {
     pub cmdline: Vec<String>,
     /// Variables added to the environment of a test's process.
     pub env: BTreeMap<String, String>,
-    /// Host directories that the guest may write, absolute.
-    pub rw_dirs: Vec<PathBuf>,
+    /// Host directories that the guest may write.
+    pub rw_dirs: Vec<RwDir>,
     /// Host paths that stay visible below `/tmp`, `/run` and `/dev/shm`, besides those of the
     /// package and the executable.
     pub keep: Vec<PathBuf>,
@@ -55,6 +55,27 @@ pub struct Config {
     pub keep_runs: usize,
     /// Where run directories are made; `None` to look for a place.
     pub run_dir: Option<PathBuf>,
+}
+
+/// A host directory that the guest may write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RwDir {
+    /// Its absolute path.
+    pub host: PathBuf,
+    /// Its absolute path in the guest, where that is another one.
+    pub guest: Option<PathBuf>,
+}
+
+impl RwDir {
+    /// A directory with the same path in the guest.
+    pub(crate) fn at_its_path(host: PathBuf) -> Self {
+        Self { host, guest: None }
+    }
+
+    /// Its path in the guest.
+    pub(crate) fn in_guest(&self) -> &Path {
+        self.guest.as_deref().unwrap_or(&self.host)
+    }
 }
 
 impl Default for Config {
@@ -208,13 +229,13 @@ pub(crate) fn of_variables(variables: &Variables) -> Result<Config, ConfigError>
 /// [`ConfigError::RwDir`] for one that is no directory.
 pub(crate) fn check_rw_dirs(config: &mut Config) -> Result<(), ConfigError> {
     for dir in &mut config.rw_dirs {
-        let canonical = dir.canonicalize().and_then(|path| match path.is_dir() {
+        let canonical = dir.host.canonicalize().and_then(|path| match path.is_dir() {
             true => Ok(path),
             false => Err(std::io::ErrorKind::NotADirectory.into()),
         });
-        *dir = canonical.map_err(|error| {
+        dir.host = canonical.map_err(|error| {
             let source = error.into();
-            ConfigError::RwDir { path: dir.clone(), source }
+            ConfigError::RwDir { path: dir.host.clone(), source }
         })?;
     }
     Ok(())
@@ -345,7 +366,8 @@ fn apply_table(
     set(&mut config.boot_timeout, boot_timeout);
     config.cmdline.extend(cmdline.iter().flat_map(|text| words_of(text)));
     config.env.extend(env.unwrap_or_default());
-    config.rw_dirs.extend(rw_dirs.unwrap_or_default().into_iter().map(|dir| base.join(dir)));
+    let rw_dirs = rw_dirs.unwrap_or_default();
+    config.rw_dirs.extend(rw_dirs.iter().map(|dir| RwDir::at_its_path(base.join(dir))));
     set(&mut config.traps, parsed(traps, Traps::EXPECTED, Traps::parse, || place("traps"))?);
     let sandbox = parsed(sandbox, Sandbox::EXPECTED, Sandbox::parse, || place("sandbox"))?;
     set(&mut config.sandbox, sandbox);
@@ -367,7 +389,7 @@ fn apply_overrides(config: &mut Config, manifest_dir: &Path, overrides: &Overrid
     set(&mut config.mem, mem);
     config.cmdline.extend(cmdline.iter().flat_map(|text| words_of(text)));
     config.env.extend(env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-    config.rw_dirs.extend(rw_dirs.iter().map(|dir| manifest_dir.join(dir)));
+    config.rw_dirs.extend(rw_dirs.iter().map(|dir| RwDir::at_its_path(manifest_dir.join(dir))));
 }
 
 fn apply_variables(config: &mut Config, variables: &Variables) -> Result<(), ConfigError> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use uml_test_protocol::Failure;
 
 use crate::outcome::{ChannelEnd, KernelExit, Phase};
+use crate::stream::OutputStream;
 
 /// Why a guest could not be booted, or could not do what was asked of it.
 ///
@@ -81,7 +82,7 @@ pub enum Error {
     #[error("write to {stream}")]
     Output {
         /// Which one.
-        stream: &'static str,
+        stream: OutputStream,
         /// Why not; a broken pipe where nobody reads any more.
         #[source]
         source: std::io::Error,

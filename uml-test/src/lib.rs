@@ -117,6 +117,7 @@ pub mod gates;
 mod note;
 pub mod outcome;
 mod registry;
+mod stream;
 mod usage;
 
 #[cfg(supported_host)]
@@ -145,7 +146,9 @@ mod vm;
 
 pub use builder::VmBuilder;
 pub use config::{Sandbox, Traps};
+pub use stream::OutputStream;
 pub use error::{ConfigError, Error, GuestEnd, KernelError};
+pub use uml_test_protocol::TerminalSize;
 pub use uml_test_macros::{main, uml_test};
 pub use usage::Usage;
 pub use vm::{Child, Command, Vm};

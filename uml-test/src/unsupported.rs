@@ -4,18 +4,22 @@
 
 use std::convert::Infallible;
 use std::ffi::OsStr;
+use std::io;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus, Output};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use libtest_mimic::{Arguments, Completion, Trial};
+use uml_test_protocol::TerminalSize;
 
 use crate::builder::VmBuilder;
 use crate::case::{ShouldPanic, TestCase, TestReturn};
 use crate::config::Config;
 use crate::error::{Error, KernelError};
 use crate::registry;
+use crate::stream::OutputStream;
 use crate::usage::Usage;
 
 /// Why nothing runs; the build script knows.
@@ -148,6 +152,28 @@ impl<'vm> Command<'vm> {
     }
 
     pub fn attach(&mut self) -> Result<ExitStatus, Error> {
+        match self.0 {}
+    }
+
+    pub fn attach_with(
+        &mut self,
+        _: impl FnMut(OutputStream, &[u8]) -> io::Result<()> + Send + 'static,
+    ) -> Result<ExitStatus, Error> {
+        match self.0 {}
+    }
+
+    pub fn attach_terminal(
+        &mut self,
+        _: TerminalSize,
+        _: Receiver<TerminalSize>,
+    ) -> Result<ExitStatus, Error> {
+        match self.0 {}
+    }
+
+    pub fn stream(
+        &mut self,
+        _: impl FnMut(OutputStream, &[u8]) -> io::Result<()> + Send + 'static,
+    ) -> Result<ExitStatus, Error> {
         match self.0 {}
     }
 

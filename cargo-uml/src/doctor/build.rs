@@ -11,7 +11,7 @@ const MIRROR: &str = "package mirror";
 pub(crate) fn tools() -> Finding {
     let missing = tools::missing(&tools::BUILD);
     if missing.is_empty() {
-        return match tools::compiler() {
+        return match tools::compiler(&[]) {
             Ok(compiler) => Finding::ok(TOOLS, format!("all there; {compiler}")),
             Err(error) => Finding::warning(TOOLS, error.to_string(), "mend the compiler"),
         };

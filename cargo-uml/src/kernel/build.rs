@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::fragment::{self, Dropped, Fragment};
 use super::kconfig::{self, Kconfig};
 use super::progress;
-use super::tools;
+use super::tools::{self, Optional};
 use super::version::Version;
 use crate::error::Error;
 use crate::process;
@@ -22,6 +22,8 @@ pub(crate) struct Build {
     out: PathBuf,
     log: PathBuf,
     version: Version,
+    /// Programs that the build is not to find.
+    hidden: Vec<Optional>,
 }
 
 /// A finished build.
@@ -35,7 +37,12 @@ pub(crate) struct Built {
 
 impl Build {
     /// `directory` is created if need be; an interrupted build in its subdirectory `out` is resumed.
-    pub(crate) fn new(tree: PathBuf, directory: &Path, out: &str) -> Result<Self, Error> {
+    pub(crate) fn new(
+        tree: PathBuf,
+        directory: &Path,
+        out: &str,
+        hidden: Vec<Optional>,
+    ) -> Result<Self, Error> {
         let out = directory.join(out);
         for path in [&tree, &out] {
             if path
@@ -49,7 +56,7 @@ impl Build {
         let log = directory.join("build.log");
         File::create(&log).map_err(Error::io("create", &log))?;
         let version = Version::of_tree(&tree)?;
-        Ok(Build { tree, directory: directory.to_path_buf(), out, log, version })
+        Ok(Build { tree, directory: directory.to_path_buf(), out, log, version, hidden })
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -159,6 +166,8 @@ impl Build {
         let mut make = Command::new("make");
         make.arg("-C").arg(&self.tree);
         make.arg("ARCH=um").arg(format!("O={}", self.out.display())).arg(target);
+        // Else their versions, or that they are missing, would be in the kernel's copy of its configuration.
+        make.args(self.hidden.iter().map(|tool| format!("{}=false", tool.variable)));
         // Cargo's, make's and the user's variables would change the build.
         make.env_clear();
         make.envs(

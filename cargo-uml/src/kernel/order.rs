@@ -116,7 +116,7 @@ impl Order {
         // A wrong path should not wait for the lock, nor should a kernel that is there.
         if let Choice::Path(path) = &self.choice {
             let source = Source::given(path)?;
-            if let Ok(compiler) = tools::compiler()
+            if let Ok(compiler) = tools::compiler(&self.all_fragments())
                 && let Some(kernel) = cache.with_content(&identity::content(
                     &self.recipe(),
                     &source.identity,
@@ -148,7 +148,7 @@ impl Order {
     fn plan(&self, cache: &Cache, reporter: &Reporter) -> Result<Plan, Error> {
         tools::ensure(&tools::BUILD, reporter)?;
         let source = self.choice.source(&cache.sources(), reporter)?;
-        let compiler = tools::compiler()?;
+        let compiler = tools::compiler(&self.all_fragments())?;
         let content = identity::content(&self.recipe(), &source.identity, &compiler);
         Ok(Plan { source, compiler, content })
     }
@@ -169,7 +169,8 @@ impl Order {
             plan.content.clone()
         });
         let tree = source.tree(&directory, reporter)?;
-        let build = Build::new(tree, &directory, out)?;
+        let fragments = self.all_fragments();
+        let build = Build::new(tree, &directory, out, tools::optional(&fragments).1)?;
         if kept {
             let path = directory.join("tree");
             fs::write(&path, source.path.as_os_str().as_encoded_bytes())
@@ -180,7 +181,7 @@ impl Order {
             return Err(Error::TooOld { version: version.to_string(), minimum: MINIMUM });
         }
         let phase = reporter.phase(format_args!("Configuring Linux {version}"));
-        let dropped = build.configure(&self.all_fragments())?;
+        let dropped = build.configure(&fragments)?;
         drop(phase);
         Ok((build, dropped))
     }

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use super::fragment::Fragment;
 use crate::error::Error;
 use crate::process;
 use crate::report::Reporter;
@@ -112,10 +113,46 @@ pub(crate) fn explain(missing: &[Tool]) -> (String, String) {
     (names(missing), remedy(&packages(missing), process::find("apt-get").is_some()))
 }
 
-/// First line of `gcc --version`.
-pub(crate) fn compiler() -> Result<String, Error> {
-    let output = process::stdout(Command::new("gcc").arg("--version").env("LC_ALL", "C"))?;
-    Ok(output.lines().next().unwrap_or_default().to_owned())
+/// A program that Kconfig looks for and whose version is in every resolved configuration, needed or not.
+#[derive(Debug)]
+pub(crate) struct Optional {
+    pub(crate) program: &'static str,
+    /// make's variable for it.
+    pub(crate) variable: &'static str,
+    /// The option that needs it.
+    option: &'static str,
+}
+
+const OPTIONAL: [Optional; 3] = [
+    Optional { program: "rustc", variable: "RUSTC", option: "CONFIG_RUST" },
+    Optional { program: "bindgen", variable: "BINDGEN", option: "CONFIG_RUST" },
+    Optional { program: "pahole", variable: "PAHOLE", option: "CONFIG_DEBUG_INFO_BTF" },
+];
+
+/// The optional programs that these fragments ask for, and those that are to make no difference.
+pub(crate) fn optional(fragments: &[Fragment]) -> (Vec<Optional>, Vec<Optional>) {
+    let asked = |tool: &Optional| {
+        let wanted = format!("{}=y", tool.option);
+        fragments.iter().any(|fragment| fragment.text.lines().any(|line| line.trim() == wanted))
+    };
+    OPTIONAL.into_iter().partition(asked)
+}
+
+/// What compiles a kernel of these fragments: the first line of `gcc --version`, and of the optional programs in use.
+pub(crate) fn compiler(fragments: &[Fragment]) -> Result<String, Error> {
+    let first_line = |program: &str| -> Result<String, Error> {
+        let output = process::stdout(Command::new(program).arg("--version").env("LC_ALL", "C"))?;
+        Ok(output.lines().next().unwrap_or_default().to_owned())
+    };
+    let mut compiler = first_line("gcc")?;
+    for tool in optional(fragments).0 {
+        // One that is missing Kconfig tells, with the option that needs it.
+        if let Ok(version) = first_line(tool.program) {
+            compiler.push_str(", ");
+            compiler.push_str(&version);
+        }
+    }
+    Ok(compiler)
 }
 
 impl Tool {

@@ -13,11 +13,13 @@ const MAKEFILE: &str = r#"VERSION = 7
 PATCHLEVEL = 2
 SUBLEVEL = 99
 EXTRAVERSION =
+RUSTC = rustc
 tinyconfig:
 	@mkdir -p $(O)
 	@echo '# CONFIG_NOTHING is not set' > $(O)/.config
 olddefconfig:
 	@echo configured >> $(HOME)/configured
+	@echo "CONFIG_RUSTC_VERSION_TEXT=\"$$($(RUSTC) --version)\"" >> $(O)/.config
 	@for option in $$(cat $(HOME)/drop 2>/dev/null); do sed -i "/^CONFIG_$$option=/d" $(O)/.config; done
 menuconfig:
 	@sh $(HOME)/menu $(O)/.config

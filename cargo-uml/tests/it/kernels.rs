@@ -1,6 +1,7 @@
 //! `cargo uml kernel`: names, flavours and fragments, listings, removal.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -51,6 +52,34 @@ fn flavours_and_fragments_combine_into_a_kernel_of_their_own() {
         mine
     );
     assert_eq!(fixture.builds(), 3);
+}
+
+#[test]
+fn the_rust_compiler_counts_where_a_fragment_asks_for_it() {
+    let fixture = Fixture::new();
+    let bin = fixture.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let tree = fixture.tree();
+    let build = |version: &str, more: &[&str]| {
+        let rustc = bin.join("rustc");
+        fs::write(&rustc, format!("#!/bin/sh\necho {version}\n")).unwrap();
+        fs::set_permissions(&rustc, fs::Permissions::from_mode(0o755)).unwrap();
+        let arguments = [&["kernel", "build", tree.to_str().unwrap()], more].concat();
+        let kernel = run(fixture.uml(&arguments).env("PATH", &path)).kernel();
+        (config(&kernel).contains(version), kernel)
+    };
+    let (is_seen, kernel) = build("rustc-1", &[]);
+    assert!(!is_seen);
+    assert_eq!(build("rustc-2", &[]), (false, kernel));
+
+    let fragment = fixture.path().join("rust.config");
+    fs::write(&fragment, "CONFIG_RUST=y\n").unwrap();
+    let rust = ["--fragment", fragment.to_str().unwrap()];
+    let (is_seen, kernel) = build("rustc-1", &rust);
+    assert!(is_seen);
+    let (is_seen, other) = build("rustc-2", &rust);
+    assert!(is_seen && other != kernel);
 }
 
 #[test]

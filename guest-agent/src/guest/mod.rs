@@ -13,6 +13,7 @@ mod mounts;
 mod process;
 mod setup;
 mod spawn;
+mod terminal;
 
 use std::collections::HashMap;
 use std::os::fd::AsFd;
@@ -221,6 +222,12 @@ impl<'c> Agent<'c> {
                 },
                 None => Ok(()),
             },
+            Request::Resize { id, size } => {
+                match self.processes.get(&id).map_or(Ok(()), |process| process.resize(size)) {
+                    Ok(()) => Ok(()),
+                    Err(failure) => self.channel.send(&Event::Refused(failure)),
+                }
+            }
             Request::Shutdown => {
                 for dir in &self.rw_dirs {
                     // Only the host's directories matter beyond this guest's life. A plain sync()

@@ -69,11 +69,11 @@ pub(super) fn set_up(wanted: &Setup) -> Result<(), Failure> {
     for path in outermost(&keep.iter().copied().filter(hidden).collect::<Vec<_>>()) {
         bind_back(path)?;
     }
-    for path in &wanted.rw_dirs {
-        let path = as_path(path);
-        let target = in_root_path(path);
+    for dir in &wanted.rw_dirs {
+        let target = in_root_path(as_path(&dir.guest));
         create_dirs(&target)?;
-        mount("hostfs", &target, "hostfs", MsFlags::empty(), Some(hostfs_option(path)?))?;
+        let options = Some(hostfs_option(as_path(&dir.host))?);
+        mount("hostfs", &target, "hostfs", MsFlags::empty(), options)?;
     }
     enter_root()
 }

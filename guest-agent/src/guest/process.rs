@@ -12,12 +12,14 @@ use uml_test_protocol::completion::Inheritance;
 use uml_test_protocol::frame::CHUNK;
 use uml_test_protocol::{
     Bytes, EnvChanges, Event, Exit, Failure, GUEST_VARIABLE, Spawn, SpawnInput, Stream,
+    TerminalSize,
 };
 
 use super::channel::Channel;
 use super::completion::SharedPage;
 use super::kernel_log;
 use super::spawn::{Descriptors, spawn};
+use super::terminal;
 use crate::wait;
 
 /// Pipe buffers in bytes: few wake-ups for a process that writes much.
@@ -29,13 +31,15 @@ pub(super) struct Process {
     pid: Pid,
     outputs: Vec<(Stream, File)>,
     stdin: Option<Stdin>,
+    /// The agent's end, where all three streams are a terminal.
+    terminal: Option<File>,
     page: Option<SharedPage>,
     /// What is on its way from a pipe to the channel. One allocation for all of it: clearing a
     /// fresh one each time faults in every page of it.
     buffer: Vec<u8>,
 }
 
-/// The write end of a process's standard input, and what is still to be written.
+/// The agent's end of a process's standard input, and what is still to be written.
 struct Stdin {
     pipe: File,
     pending: Vec<u8>,
@@ -54,17 +58,23 @@ impl Process {
             pid: Pid::from_raw(0),
             outputs: Vec::new(),
             stdin: None,
+            terminal: None,
             page: None,
             buffer: vec![0; CHUNK],
         };
         let mut env = changed(env, &wanted.env);
         let stdin = process.input(wanted.stdin)?;
         match wanted.completion {
+            None if process.terminal.is_some() => {
+                let standard = [stdin.as_fd(); 3];
+                let fds = Descriptors { standard, others: Vec::new(), terminal: true };
+                process.pid = spawn(wanted, &env, &fds)?;
+            }
             None => {
                 let stdout = process.output(Stream::Stdout)?;
                 let stderr = process.output(Stream::Stderr)?;
                 let standard = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
-                let fds = Descriptors { standard, others: Vec::new() };
+                let fds = Descriptors { standard, others: Vec::new(), terminal: false };
                 process.pid = spawn(wanted, &env, &fds)?;
             }
             Some(nonce) => {
@@ -82,7 +92,8 @@ impl Process {
                 env.push(Bytes::from(format!("{GUEST_VARIABLE}={inheritance}").into_bytes()));
                 let standard = [stdin.as_fd(), harness.as_fd(), harness.as_fd()];
                 let others = vec![memory.as_fd(), stdout.as_fd(), stderr.as_fd()];
-                process.pid = spawn(wanted, &env, &Descriptors { standard, others })?;
+                let fds = Descriptors { standard, others, terminal: false };
+                process.pid = spawn(wanted, &env, &fds)?;
             }
         }
         Ok(process)
@@ -100,13 +111,20 @@ impl Process {
             SpawnInput::Piped => {
                 let (theirs, ours) = pipe()?;
                 set_nonblocking(&ours)?;
-                self.stdin = Some(Stdin {
-                    pipe: File::from(ours),
-                    pending: Vec::new(),
-                    written: 0,
-                    end: false,
-                    asked: false,
-                });
+                self.stdin = Some(Stdin::new(ours.into()));
+                Ok(theirs)
+            }
+            SpawnInput::Terminal(size) => {
+                let (ours, theirs) = terminal::open(size)?;
+                let copy = || {
+                    ours.try_clone().map_err(|error| {
+                        let errno = error.raw_os_error().unwrap_or_default();
+                        Failure::new("duplicate", "a terminal", errno)
+                    })
+                };
+                self.outputs.push((Stream::Stdout, copy()?));
+                self.stdin = Some(Stdin::new(copy()?));
+                self.terminal = Some(ours);
                 Ok(theirs)
             }
         }
@@ -144,6 +162,11 @@ impl Process {
             stdin.end = end;
             stdin.asked = false;
         }
+    }
+
+    /// Gives its terminal another size, if it has one.
+    pub(super) fn resize(&self, size: TerminalSize) -> Result<(), Failure> {
+        self.terminal.as_ref().map_or(Ok(()), |terminal| terminal::resize(terminal, size))
     }
 
     /// What to wait for.
@@ -189,6 +212,10 @@ impl Process {
         }
         if stdin.end {
             self.stdin = None;
+            // The last of its copies: the kernel hangs it up.
+            if self.terminal.take().is_some() {
+                self.outputs.clear();
+            }
             return Ok(());
         }
         if !stdin.asked {
@@ -205,8 +232,9 @@ impl Process {
     pub(super) fn finish(mut self, exit: Exit, channel: &mut Channel) -> Result<(), Failure> {
         let id = self.id;
         for (stream, pipe) in &mut self.outputs {
-            // What is in it now: a child that goes on writing must not hold up the verdict.
-            let mut left = buffered(pipe);
+            // What is in it now: a child that goes on writing must not hold up the verdict. A terminal does not say how
+            // much that is, and holds less than a pipe.
+            let mut left = if self.terminal.is_some() { PIPE_SIZE as usize } else { buffered(pipe) };
             while left > 0 {
                 match forward(id, *stream, pipe, &mut self.buffer, channel)? {
                     Transfer::Moved(length) => left = left.saturating_sub(length),
@@ -222,6 +250,12 @@ impl Process {
         let (exit, usage) = wait::collect(self.pid)?;
         let completion = self.page.as_ref().map(SharedPage::read);
         channel.send(&Event::Exited { id, exit, completion, oom, usage })
+    }
+}
+
+impl Stdin {
+    fn new(pipe: File) -> Self {
+        Self { pipe, pending: Vec::new(), written: 0, end: false, asked: false }
     }
 }
 
@@ -249,6 +283,8 @@ fn forward(
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Transfer::Empty),
+            // A terminal that no process has open any more.
+            Err(error) if error.raw_os_error() == Some(libc::EIO) => return Ok(Transfer::Ended),
             Err(error) => {
                 let errno = error.raw_os_error().unwrap_or(0);
                 return Err(Failure::new("read from", "a process's pipe", errno));

@@ -35,9 +35,9 @@ pub(super) fn set_up(wanted: &Setup) -> Result<Vec<File>, Failure> {
     choose_next_pid(wanted.first_pid);
     let mut rw_dirs = Vec::new();
     for dir in &wanted.rw_dirs {
-        let path = Path::new(std::ffi::OsStr::from_bytes(dir));
+        let path = Path::new(std::ffi::OsStr::from_bytes(&dir.guest));
         rw_dirs.push(File::open(path).map_err(|error| {
-            Failure::new("open", dir.to_vec(), error.raw_os_error().unwrap_or(0))
+            Failure::new("open", dir.guest.to_vec(), error.raw_os_error().unwrap_or(0))
         })?);
     }
     Ok(rw_dirs)

@@ -1,4 +1,5 @@
-//! Starting a program in a session and a process group of its own, which it leads neither of.
+//! Starting a program in a session and a process group of its own, which it leads neither of unless
+//! it gets a terminal.
 //!
 //! So it is for what a shell or cargo starts, too: a leader gets the first terminal that it opens as its own, with a
 //! SIGHUP when that closes, and `setsid(2)` fails for it. The leader is a process that ends at once.
@@ -31,6 +32,8 @@ pub(super) struct Descriptors<'f> {
     pub(super) standard: [BorrowedFd<'f>; 3],
     /// What it gets under the numbers that they have here.
     pub(super) others: Vec<BorrowedFd<'f>>,
+    /// Whether standard input is a terminal that is to control the process's session.
+    pub(super) terminal: bool,
 }
 
 /// Starts `wanted` with the environment `env`.
@@ -52,6 +55,7 @@ pub(super) fn spawn(wanted: &Spawn, env: &[Bytes], fds: &Descriptors<'_>) -> Res
         standard: fds.standard.map(|fd| fd.as_raw_fd()),
         others: fds.others.iter().map(AsRawFd::as_raw_fd).collect(),
         stack: top_of(&mut stack),
+        terminal: fds.terminal,
         // What is left where the leader is killed first.
         pid: -1,
         errno: libc::EINTR,
@@ -100,6 +104,8 @@ struct Launch {
     others: Vec<i32>,
     /// For the child that becomes the program.
     stack: *mut libc::c_void,
+    /// Whether that child takes standard input for its controlling terminal.
+    terminal: bool,
     /// That child; -1 where there is none.
     pid: i32,
     /// Why there is none, or why it could not become the program.
@@ -141,6 +147,10 @@ extern "C" fn exec(launch: *mut libc::c_void) -> libc::c_int {
                 launch.errno = Errno::last() as i32;
                 libc::_exit(127);
             }
+        }
+        if launch.terminal && (libc::setsid() < 0 || libc::ioctl(0, libc::TIOCSCTTY, 0) < 0) {
+            launch.errno = Errno::last() as i32;
+            libc::_exit(127);
         }
         for fd in &launch.others {
             libc::fcntl(*fd, libc::F_SETFD, 0);

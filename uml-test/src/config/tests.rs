@@ -60,7 +60,8 @@ fn later_places_win_and_lists_are_joined() {
     assert!(place.ends_with("Cargo.toml: [workspace.metadata.uml-test] kernel"), "{place}");
     assert_eq!(config.env["A"], "package");
     assert_eq!(config.env["B"], "attribute");
-    assert_eq!(config.rw_dirs, [manifest_dir.join("out").canonicalize().unwrap()]);
+    let out = manifest_dir.join("out").canonicalize().unwrap();
+    assert_eq!(config.rw_dirs, [RwDir { host: out, guest: None }]);
 
     let set =
         variables(&[("UML_TEST_TIMEOUT", "4s"), ("UML_TEST_CMDLINE", "e"), ("UML_TEST_MEM", "")]);

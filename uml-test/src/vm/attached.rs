@@ -1,4 +1,5 @@
-//! A program in a guest on this process's own standard input, output and error.
+//! A program in a guest whose output is passed on while it runs, and which may have this process's
+//! own standard input, or a terminal.
 
 use std::io::{self, Read, Write};
 use std::process::ExitStatus;
@@ -7,13 +8,22 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 
 use nix::sys::signal::{SigSet, Signal};
 use uml_test_protocol::frame::CHUNK;
-use uml_test_protocol::{Bytes, Request, Spawn, Stream};
+use uml_test_protocol::{Bytes, Request, Spawn, Stream, TerminalSize};
 
 use super::Vm;
 use super::child::{exit_status, receive};
 use super::session::{Backlog, Interrupted, ProcessEvent};
 use crate::error::Error;
 use crate::outcome::{ChannelEnd, Phase};
+use crate::stream::OutputStream;
+
+/// Where a program's input comes from.
+pub(super) enum Input {
+    /// This process's standard input.
+    Inherited,
+    /// These bytes, and then the end.
+    Given(Vec<u8>),
+}
 
 /// What happens to the program, or is typed for it.
 enum Happening {
@@ -24,33 +34,62 @@ enum Happening {
     /// What it wrote can't be written.
     Failed(Error),
     Input(Vec<u8>),
+    Resized(TerminalSize),
 }
 
-/// Runs a program to its end. What it writes is written at once, in the order of each stream.
-pub(super) fn run(vm: &Vm, spawn: Spawn) -> Result<ExitStatus, Error> {
+/// Runs a program to its end. What it writes is passed on at once, in the order of each stream.
+/// `resized` says when its terminal, if it has one, has another size.
+pub(super) fn run(
+    vm: &Vm,
+    spawn: Spawn,
+    input: Input,
+    output: impl FnMut(OutputStream, &[u8]) -> io::Result<()> + Send + 'static,
+    resized: Option<Receiver<TerminalSize>>,
+) -> Result<ExitStatus, Error> {
     let explain = |interrupted| vm.explain(interrupted, Phase::Running);
-    let thread = |source| Error::Supervisor { operation: "start a thread".to_owned(), source };
     let backlog = Closing(Backlog::new());
     let (id, events) = vm.session().spawn(spawn, Some(backlog.0.clone())).map_err(explain)?;
     let (sender, happenings) = channel();
-    // Neither thread is waited for: one may be writing to a pipe that nobody reads when the time
-    // limit passes, the other reading from a terminal when the program ends.
+    // No thread is waited for: one may be writing to a pipe that nobody reads when the time
+    // limit passes, another reading from a terminal when the program ends.
     let (theirs, taken) = (sender.clone(), backlog.0.clone());
-    std::thread::Builder::new()
-        .name("uml-test program".to_owned())
-        .spawn(move || follow(&events, &taken, &theirs))
-        .map_err(thread)?;
-    let (ask, asked) = channel();
-    std::thread::Builder::new()
-        .name("uml-test input".to_owned())
-        .spawn(move || read_input(&asked, &sender))
-        .map_err(thread)?;
+    start("uml-test program", move || follow(&events, output, &taken, &theirs))?;
+    if let Some(resized) = resized {
+        let theirs = sender.clone();
+        start("uml-test terminal", move || {
+            for size in resized {
+                if theirs.send(Happening::Resized(size)).is_err() {
+                    return;
+                }
+            }
+        })?;
+    }
+    let mut feed = match input {
+        Input::Given(bytes) => Feed::Memory(bytes),
+        Input::Inherited => {
+            let (ask, asked) = channel();
+            let theirs = sender.clone();
+            start("uml-test input", move || read_input(&asked, &theirs))?;
+            Feed::Thread(ask)
+        }
+    };
+    drop(sender);
+    let send = |data: Vec<u8>, end: bool| {
+        let request = Request::Stdin { id, data: Bytes::from(data), end };
+        vm.session().request(&request).map_err(explain)
+    };
     loop {
         match receive(&happenings, vm.deadline()) {
             Ok(Happening::Guest(event)) => match event {
                 ProcessEvent::Failed(failure) => return Err(Error::Refused(failure)),
-                // An error: the thread has seen the end of the input.
-                ProcessEvent::StdinReady { closed: false } => drop(ask.send(())),
+                ProcessEvent::StdinReady { closed: false } => match &mut feed {
+                    // An error: the thread has seen the end of the input.
+                    Feed::Thread(ask) => drop(ask.send(())),
+                    Feed::Memory(bytes) => {
+                        let data: Vec<u8> = bytes.drain(..bytes.len().min(CHUNK)).collect();
+                        send(data, bytes.is_empty())?;
+                    }
+                },
                 ProcessEvent::Exited { exit, .. } => return Ok(exit_status(exit)),
                 ProcessEvent::Started { .. }
                 | ProcessEvent::StdinReady { closed: true }
@@ -58,9 +97,10 @@ pub(super) fn run(vm: &Vm, spawn: Spawn) -> Result<ExitStatus, Error> {
             },
             Ok(Happening::Input(data)) => {
                 let end = data.is_empty();
-                let data = Bytes::from(data);
-                let sent = vm.session().request(&Request::Stdin { id, data, end });
-                sent.map_err(explain)?;
+                send(data, end)?;
+            }
+            Ok(Happening::Resized(size)) => {
+                vm.session().request(&Request::Resize { id, size }).map_err(explain)?;
             }
             Ok(Happening::Failed(error)) => return Err(error),
             Ok(Happening::Gone) | Err(RecvTimeoutError::Disconnected) => {
@@ -72,6 +112,21 @@ pub(super) fn run(vm: &Vm, spawn: Spawn) -> Result<ExitStatus, Error> {
     }
 }
 
+/// What a program reads.
+enum Feed {
+    /// From a thread that reads when asked.
+    Thread(Sender<()>),
+    /// What is left of it.
+    Memory(Vec<u8>),
+}
+
+fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+    let started = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+    started
+        .map(drop)
+        .map_err(|source| Error::Supervisor { operation: "start a thread".to_owned(), source })
+}
+
 /// Lets the session go on when nobody takes the output any more.
 struct Closing(Arc<Backlog>);
 
@@ -81,17 +136,28 @@ impl Drop for Closing {
     }
 }
 
-/// Writes what the program writes, and passes everything else on.
-fn follow(events: &Receiver<ProcessEvent>, backlog: &Backlog, to: &Sender<Happening>) {
+/// Passes on what the program writes, and everything else too.
+fn follow(
+    events: &Receiver<ProcessEvent>,
+    mut output: impl FnMut(OutputStream, &[u8]) -> io::Result<()>,
+    backlog: &Backlog,
+    to: &Sender<Happening>,
+) {
     for event in events {
         let happening = match event {
-            ProcessEvent::Output { stream, data } => match write(stream, &data) {
-                Ok(()) => {
-                    backlog.taken(data.len());
-                    continue;
+            ProcessEvent::Output { stream, data } => {
+                let stream = match stream {
+                    Stream::Stderr => OutputStream::Stderr,
+                    Stream::Stdout | Stream::Harness => OutputStream::Stdout,
+                };
+                match output(stream, &data) {
+                    Ok(()) => {
+                        backlog.taken(data.len());
+                        continue;
+                    }
+                    Err(source) => Happening::Failed(Error::Output { stream, source }),
                 }
-                Err(error) => Happening::Failed(error),
-            },
+            }
             other => Happening::Guest(other),
         };
         if to.send(happening).is_err() {
@@ -122,14 +188,14 @@ fn read_input(asked: &Receiver<()>, to: &Sender<Happening>) {
     }
 }
 
-fn write(stream: Stream, data: &[u8]) -> Result<(), Error> {
-    let (written, name) = match stream {
-        Stream::Stderr => (io::stderr().write_all(data), "standard error"),
+/// Writes what a program wrote to this process's own stream.
+pub(super) fn write(stream: OutputStream, data: &[u8]) -> io::Result<()> {
+    match stream {
+        OutputStream::Stderr => io::stderr().write_all(data),
         // Flushed, as the standard library keeps what comes after the last line.
-        Stream::Stdout | Stream::Harness => {
+        OutputStream::Stdout => {
             let mut stdout = io::stdout().lock();
-            (stdout.write_all(data).and_then(|()| stdout.flush()), "standard output")
+            stdout.write_all(data).and_then(|()| stdout.flush())
         }
-    };
-    written.map_err(|source| Error::Output { stream: name, source })
+    }
 }

@@ -2,14 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output};
+use std::sync::mpsc::Receiver;
 
-use uml_test_protocol::{Bytes, EnvChanges, Spawn, SpawnInput};
+use uml_test_protocol::{Bytes, EnvChanges, Spawn, SpawnInput, TerminalSize};
 
-use super::{Child, Vm, attached};
+use super::attached::{self, Input};
+use super::{Child, Vm};
 use crate::error::Error;
+use crate::stream::OutputStream;
 
 /// A program to run in a guest, in the manner of [`std::process::Command`].
 ///
@@ -102,8 +106,7 @@ impl<'vm> Command<'vm> {
     /// [`Error::Refused`] with the error number and path where it cannot be started; as
     /// [`Child::wait`] otherwise.
     pub fn spawn(&mut self) -> Result<Child<'vm>, Error> {
-        let stdin = if self.stdin.is_some() { SpawnInput::Piped } else { SpawnInput::Empty };
-        Child::start(self.vm, self.to_spawn(stdin), self.stdin.clone())
+        Child::start(self.vm, self.to_spawn(self.input()), self.stdin.clone())
     }
 
     fn to_spawn(&self, stdin: SpawnInput) -> Spawn {
@@ -148,7 +151,57 @@ impl<'vm> Command<'vm> {
     /// As [`Command::spawn`] and [`Child::wait`], and [`Error::Output`] where this process cannot
     /// write what the program wrote; the program goes on then until the guest ends.
     pub fn attach(&mut self) -> Result<ExitStatus, Error> {
-        attached::run(self.vm, self.to_spawn(SpawnInput::Piped))
+        self.attach_with(attached::write)
+    }
+
+    /// As [`Command::attach`], but for what the program writes: that is passed to `output` while
+    /// the program runs, in pieces of any length, in the order of each stream. An error of its
+    /// ends the wait.
+    ///
+    /// # Errors
+    /// As [`Command::attach`].
+    pub fn attach_with(
+        &mut self,
+        output: impl FnMut(OutputStream, &[u8]) -> io::Result<()> + Send + 'static,
+    ) -> Result<ExitStatus, Error> {
+        let spawn = self.to_spawn(SpawnInput::Piped);
+        attached::run(self.vm, spawn, Input::Inherited, output, None)
+    }
+
+    /// Runs the program to its end on a terminal of its own in the guest, whose session it leads.
+    /// What is written to that goes to this process's standard output; what this process's
+    /// standard input has is typed there, byte by byte: a terminal has to be in raw mode.
+    ///
+    /// `resized` has further sizes of the terminal. The program's environment says what kind of
+    /// terminal it is (`TERM`).
+    ///
+    /// # Errors
+    /// As [`Command::attach`].
+    pub fn attach_terminal(
+        &mut self,
+        size: TerminalSize,
+        resized: Receiver<TerminalSize>,
+    ) -> Result<ExitStatus, Error> {
+        let spawn = self.to_spawn(SpawnInput::Terminal(size));
+        attached::run(self.vm, spawn, Input::Inherited, attached::write, Some(resized))
+    }
+
+    /// Runs the program to its end, and passes what it writes to `output` as
+    /// [`Command::attach_with`] does. Its input is what [`Command::stdin`] gave.
+    ///
+    /// # Errors
+    /// As [`Command::attach`].
+    pub fn stream(
+        &mut self,
+        output: impl FnMut(OutputStream, &[u8]) -> io::Result<()> + Send + 'static,
+    ) -> Result<ExitStatus, Error> {
+        let spawn = self.to_spawn(self.input());
+        let input = Input::Given(self.stdin.clone().unwrap_or_default());
+        attached::run(self.vm, spawn, input, output, None)
+    }
+
+    fn input(&self) -> SpawnInput {
+        if self.stdin.is_some() { SpawnInput::Piped } else { SpawnInput::Empty }
     }
 
     /// Runs the program to its end, and returns what it wrote.

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use uml_test_protocol::supervision::{self, Boot, Cpu, Protection};
-use uml_test_protocol::{Bytes, Setup};
+use uml_test_protocol::{Bytes, RwDir, Setup};
 
 pub use child::Child;
 pub use command::Command;
@@ -93,7 +93,7 @@ impl Vm {
                 .iter()
                 .map(|argument| Bytes::from(argument.as_bytes()))
                 .collect(),
-            writable: config.rw_dirs.iter().map(|dir| bytes(dir)).collect(),
+            writable: config.rw_dirs.iter().map(|dir| bytes(&dir.host)).collect(),
             sandbox: match config.sandbox {
                 Sandbox::Auto => supervision::Sandbox::Auto,
                 Sandbox::Require => supervision::Sandbox::Require,
@@ -317,7 +317,11 @@ pub(crate) fn opening(
     let env = environment(config).iter().map(|(name, value)| variable(name, value)).collect();
     Opening::new(Setup {
         keep: paths::keep(manifest_dir, &config.keep).iter().map(|path| bytes(path)).collect(),
-        rw_dirs: config.rw_dirs.iter().map(|dir| bytes(dir)).collect(),
+        rw_dirs: config
+            .rw_dirs
+            .iter()
+            .map(|dir| RwDir { host: bytes(&dir.host), guest: bytes(dir.in_guest()) })
+            .collect(),
         modules: cache::modules(kernel).map(|dir| bytes(&dir)),
         seed: random(),
         env,

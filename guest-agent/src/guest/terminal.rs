@@ -1,0 +1,46 @@
+//! A terminal for a process: the agent holds the master's end of a pseudoterminal.
+#![expect(unsafe_code, reason = "ioctls have no safe wrapper")]
+
+use std::fs::File;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+
+use nix::errno::Errno;
+use uml_test_protocol::{Failure, TerminalSize};
+
+const MULTIPLEXER: &str = "/dev/ptmx";
+
+/// Makes a terminal of this size. The first end is the agent's, and never blocks; the second is the
+/// process's.
+pub(super) fn open(size: TerminalSize) -> Result<(File, OwnedFd), Failure> {
+    let flags = libc::O_NOCTTY | libc::O_CLOEXEC | libc::O_NONBLOCK;
+    let master = File::options().read(true).write(true).custom_flags(flags).open(MULTIPLEXER);
+    let master = master.map_err(|error| {
+        Failure::new("open", MULTIPLEXER, error.raw_os_error().unwrap_or_default())
+    })?;
+    let unlocked: libc::c_int = 0;
+    // SAFETY: the call reads one integer.
+    let code = unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlocked) };
+    Errno::result(code).map_err(|errno| failed("unlock", errno))?;
+    resize(&master, size)?;
+    // Not by its path, which mounts of the process's may have hidden.
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: the call takes an integer.
+    let peer = unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) };
+    let peer = Errno::result(peer).map_err(|errno| failed("open", errno))?;
+    // SAFETY: the call made this descriptor; nobody else owns it.
+    Ok((master, unsafe { OwnedFd::from_raw_fd(peer) }))
+}
+
+/// Gives a terminal another size; its foreground process group gets a SIGWINCH.
+pub(super) fn resize(master: &File, size: TerminalSize) -> Result<(), Failure> {
+    let size =
+        libc::winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the call reads the structure.
+    let code = unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
+    Errno::result(code).map(drop).map_err(|errno| failed("resize", errno))
+}
+
+fn failed(operation: &str, errno: Errno) -> Failure {
+    Failure::new(operation, "a terminal", errno as i32)
+}
