@@ -11,7 +11,7 @@ use crate::kernel::flavour;
 
 use crate::doctor::DoctorArguments;
 use crate::matrix::MatrixArguments;
-use crate::run::ExecArguments;
+use crate::run::{ExecArguments, RunnerArguments, ShellArguments};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -61,10 +61,15 @@ pub(crate) enum Command {
     /// the time limit passed, with 125 if the program's end is not known, with 126 if it can't be executed and with
     /// 127 if it is not there.
     Exec(ExecArguments),
+    /// Run your shell in a guest
+    ///
+    /// As exec, with the program that SHELL names, else /bin/sh, and on a terminal of the guest's own where this is
+    /// called on one: with job control, and keys and changes of its size go to the guest.
+    Shell(ShellArguments),
     /// What cargo starts programs with: `runner = "cargo-uml runner"` in .cargo/config.toml
     ///
     /// As exec; but a program that has uml-test in it, and a list of tests (--list), runs on the host.
-    Runner(ExecArguments),
+    Runner(RunnerArguments),
     /// Build, choose and keep kernels
     #[command(subcommand)]
     Kernel(KernelCommand),

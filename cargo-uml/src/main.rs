@@ -20,8 +20,9 @@ use std::process::ExitCode;
 use crate::report::Reporter;
 
 fn main() -> ExitCode {
-    let reporter = Reporter::new();
-    match command::run(cli::parse(), &reporter) {
+    // For the whole life of the process, also to threads.
+    let reporter: &'static Reporter = Box::leak(Box::new(Reporter::new()));
+    match command::run(cli::parse(), reporter) {
         Ok(code) => code,
         Err(error) => {
             reporter.error(&error);

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::num::NonZeroUsize;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -20,6 +21,8 @@ use crate::config::variable;
 pub(crate) enum Place {
     /// On the host: nothing claims otherwise.
     Host,
+    /// In a guest that was not booted for this test: `cargo uml`'s, or one that a test's `Vm` is.
+    Inside,
     /// In a guest, started by its agent to run one test.
     Guest(Guest),
     /// The environment claims a guest, and there is none: the body must not run here.
@@ -29,7 +32,9 @@ pub(crate) enum Place {
 /// Finds out where this process runs. An environment variable alone proves nothing; only the
 /// agent can give the page that fits it, and the page can be taken once.
 pub(crate) fn place() -> Place {
-    let Some(value) = variable(GUEST_VARIABLE) else { return Place::Host };
+    let Some(value) = variable(GUEST_VARIABLE) else {
+        return if is_inside() { Place::Inside } else { Place::Host };
+    };
     let refused = |why: &str| {
         Place::Refused(format!(
             "{GUEST_VARIABLE} is set, but this process was not started by a guest's agent ({why}); \
@@ -42,6 +47,32 @@ pub(crate) fn place() -> Place {
     match Guest::enter(&inheritance) {
         Ok(guest) => Place::Guest(guest),
         Err(why) => refused(&why),
+    }
+}
+
+/// Whether this process's kernel is a guest's. Nothing nests: no guest boots there.
+pub(crate) fn is_inside() -> bool {
+    static INSIDE: OnceLock<bool> = OnceLock::new();
+    *INSIDE.get_or_init(|| {
+        let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let mut lines = cpus.lines();
+        lines.any(|line| line.starts_with("vendor_id") && line.ends_with("User Mode Linux"))
+    })
+}
+
+/// Runs a body in this very process, and says how it ended.
+pub(crate) fn run_here(body: Body) -> Completion {
+    completion_of(&catch_unwind(AssertUnwindSafe(body)))
+}
+
+fn completion_of(result: &std::thread::Result<Result<(), String>>) -> Completion {
+    match result {
+        Ok(Ok(())) => Completion::Returned,
+        Ok(Err(error)) => Completion::Errored(error.clone()),
+        Err(payload) => match payload.downcast_ref::<Skip>() {
+            Some(Skip(reason)) => Completion::Skipped(reason.clone()),
+            None => Completion::Panicked(panic_message(payload.as_ref())),
+        },
     }
 }
 
@@ -93,14 +124,7 @@ impl Guest {
     pub(crate) fn run(self, body: Body) -> Result<(), Box<dyn Any + Send>> {
         let streams = BodyStreams::switch_to(&self.inheritance);
         let result = catch_unwind(AssertUnwindSafe(body));
-        let completion = match &result {
-            Ok(Ok(())) => Completion::Returned,
-            Ok(Err(error)) => Completion::Errored(error.clone()),
-            Err(payload) => match payload.downcast_ref::<Skip>() {
-                Some(Skip(reason)) => Completion::Skipped(reason.clone()),
-                None => Completion::Panicked(panic_message(payload.as_ref())),
-            },
-        };
+        let completion = completion_of(&result);
         streams.switch_back();
         // A forked copy that came out of the body too has no say.
         if self.original.is_this_process() {

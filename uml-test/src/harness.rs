@@ -11,7 +11,7 @@ use crate::config::{self, Config, LibtestSkips, MissingKernel, UnmetGates};
 use crate::guest::{self, Guest, Place};
 use crate::outcome::{Infrastructure, Outcome, TestFailure};
 use crate::runner::{self, Run};
-use crate::{artifacts, registry, report, results};
+use crate::{artifacts, kernel_image, registry, report, results};
 
 /// What libtest and libtest-mimic end with when a test failed.
 const TEST_FAILURE: u8 = 101;
@@ -25,6 +25,7 @@ pub fn run_under_libtest<R: TestReturn>(case: &'static TestCase) -> R {
             Err(payload) => std::panic::resume_unwind(payload),
         },
         Place::Refused(reason) => runner::not_run(reason),
+        Place::Inside => runner::run_here(case),
         Place::Host if shows_output() => runner::run(case, &mut report::write_through),
         Place::Host => {
             let mut captured = report::Captured::default();
@@ -139,7 +140,8 @@ pub fn main() -> ExitCode {
             report::announce(&reason);
             ExitCode::from(TEST_FAILURE)
         }
-        Place::Host => run_on_host(),
+        Place::Host => run_all(false),
+        Place::Inside => run_all(true),
     }
 }
 
@@ -166,7 +168,8 @@ fn run_in_guest(guest: Guest) -> ExitCode {
     }
 }
 
-fn run_on_host() -> ExitCode {
+/// Each test in a guest of its own; or, inside of one already, right there.
+fn run_all(inside: bool) -> ExitCode {
     let arguments = Arguments::from_args();
     let cases = match registry::cases() {
         Ok(cases) => cases,
@@ -175,7 +178,10 @@ fn run_on_host() -> ExitCode {
             return ExitCode::from(TEST_FAILURE);
         }
     };
-    let missing = cases.first().and_then(|(_, case)| missing_kernel(case));
+    let missing = match inside {
+        true => None,
+        false => cases.first().and_then(|(_, case)| missing_kernel(case)),
+    };
     if let Some(reason) = &missing
         && !arguments.list
     {
@@ -191,10 +197,10 @@ fn run_on_host() -> ExitCode {
             let missing = missing.clone();
             Trial::ignorable_test(name, move || match missing {
                 Some(reason) => Ok(Completion::ignored_with(reason)),
-                None => run_trial(case, capture),
+                None => run_trial(case, inside, capture),
             })
             .with_ignored_flag(
-                case.ignored.is_some() || no_kernel || asked_for_ignored && is_gated(case),
+                case.ignored.is_some() || no_kernel || asked_for_ignored && is_gated(case, inside),
             )
         })
         .collect();
@@ -213,7 +219,7 @@ fn missing_kernel(case: &TestCase) -> Option<String> {
 }
 
 /// Whether a test is not for the kernel, where that is to be shown as ignored.
-fn is_gated(case: &TestCase) -> bool {
+fn is_gated(case: &TestCase, inside: bool) -> bool {
     if case.gates.is_none() {
         return false;
     }
@@ -221,14 +227,20 @@ fn is_gated(case: &TestCase) -> bool {
     // What cannot be decided fails the test with a message of its own.
     config::resolve(&manifest_dir, &case.overrides, &config::variables()).is_ok_and(|config| {
         config.gates == UnmetGates::Ignore
-            && matches!(runner::unmet_gate(case, &config), Ok(Some(_)))
+            && match inside {
+                true => matches!(kernel_image::unmet_here(&case.gates), Ok(Some(_))),
+                false => matches!(runner::unmet_gate(case, &config), Ok(Some(_))),
+            }
     })
 }
 
-fn run_trial(case: &'static TestCase, capture: bool) -> Result<Completion, Failed> {
+fn run_trial(case: &'static TestCase, inside: bool, capture: bool) -> Result<Completion, Failed> {
     let mut discard = |_: Stream, _: &[u8]| {};
     let mut through = report::write_through;
-    let run = runner::run(case, if capture { &mut discard } else { &mut through });
+    let run = match inside {
+        true => runner::run_here(case),
+        false => runner::run(case, if capture { &mut discard } else { &mut through }),
+    };
     record(case, &run, results::word(&run.outcome));
     match &run.outcome {
         Outcome::Passed => Ok(Completion::Completed),

@@ -47,19 +47,40 @@ pub(crate) fn unmet(gates: &Gates, kernel: &Path) -> Result<Option<String>, Imag
     if gates.is_none() {
         return Ok(None);
     }
-    let image = image(kernel)?;
-    let mut reasons = Vec::new();
-    if let Some(requirement) = gates.kernel {
-        let path = || kernel.to_owned();
-        let release = image.release.as_deref();
-        let release = release.ok_or_else(|| ImageError::NoVersion { path: path() })?;
-        reasons.extend(unmet_version(requirement, release));
+    image(kernel)?.unmet(gates, kernel)
+}
+
+/// As [`unmet`], for the kernel that this process runs on.
+///
+/// # Errors
+/// Where the kernel does not say.
+pub(crate) fn unmet_here(gates: &Gates) -> Result<Option<String>, ImageError> {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease");
+    let config = Path::new("/proc/config.gz");
+    let image = KernelImage {
+        release: release.ok().map(|release| release.trim().to_owned()),
+        carried: std::fs::read(config).ok(),
+        config: OnceLock::new(),
+    };
+    image.unmet(gates, config)
+}
+
+impl KernelImage {
+    /// Why this kernel, of which errors speak as `kernel`, does not fit.
+    fn unmet(&self, gates: &Gates, kernel: &Path) -> Result<Option<String>, ImageError> {
+        let mut reasons = Vec::new();
+        if let Some(requirement) = gates.kernel {
+            let path = || kernel.to_owned();
+            let release = self.release.as_deref();
+            let release = release.ok_or_else(|| ImageError::NoVersion { path: path() })?;
+            reasons.extend(unmet_version(requirement, release));
+        }
+        if !gates.config.is_empty() {
+            let config = self.config(kernel)?;
+            reasons.extend(gates.config.iter().filter_map(|option| unmet_option(option, config)));
+        }
+        Ok((!reasons.is_empty()).then(|| reasons.join("; ")))
     }
-    if !gates.config.is_empty() {
-        let config = image.config(kernel)?;
-        reasons.extend(gates.config.iter().filter_map(|option| unmet_option(option, config)));
-    }
-    Ok((!reasons.is_empty()).then(|| reasons.join("; ")))
 }
 
 /// What was found in a kernel.

@@ -146,10 +146,10 @@ mod vm;
 
 pub use builder::VmBuilder;
 pub use config::{Sandbox, Traps};
-pub use stream::OutputStream;
 pub use error::{ConfigError, Error, GuestEnd, KernelError};
-pub use uml_test_protocol::TerminalSize;
+pub use stream::OutputStream;
 pub use uml_test_macros::{main, uml_test};
+pub use uml_test_protocol::TerminalSize;
 pub use usage::Usage;
 pub use vm::{Child, Command, Vm};
 #[doc(hidden)]

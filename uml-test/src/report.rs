@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{Seek as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::time::SystemTime;
@@ -16,6 +16,7 @@ use crate::case::TestCase;
 use crate::config::Sandbox;
 use crate::outcome::Outcome;
 use crate::output::Output;
+use crate::vm::console;
 use crate::vm::paths::target_dir;
 
 /// How many of the console's last lines a failure's text shows.
@@ -220,11 +221,7 @@ fn write_run(dir: &Path, outcome: &Outcome, evidence: &Evidence) -> std::io::Res
     }
     fs::write(dir.join("harness"), &evidence.harness)?;
     match &evidence.console_log {
-        Some(log) => {
-            let mut log = log;
-            log.rewind()?;
-            std::io::copy(&mut log, &mut fs::File::create(dir.join("console.log"))?)?;
-        }
+        Some(log) => console::copy_log(log, &dir.join("console.log"))?,
         None => fs::write(dir.join("console.log"), &evidence.console)?,
     }
     fs::write(dir.join("outcome.txt"), text(&outcome.to_string(), evidence, false))

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use std::os::unix::ffi::OsStrExt;
 use uml_test_protocol::completion::Completion;
-use uml_test_protocol::{Bytes, EnvChanges, Spawn, SpawnInput, Stream};
+use uml_test_protocol::{Bytes, EnvChanges, Exit, Spawn, SpawnInput, Stream};
 
 use crate::case::TestCase;
 use crate::config::{self, Config, UnmetGates};
 use crate::error::Error;
+use crate::guest;
 use crate::kernel_image;
 use crate::outcome::{ChannelEnd, Facts, Infrastructure, Outcome, Phase, ProcessEnd, judge};
 use crate::report::{self, Evidence};
@@ -52,16 +53,64 @@ pub(crate) fn run(case: &TestCase, output: Output<'_>) -> Run {
     if !matches!(&outcome, Outcome::Infrastructure(Infrastructure::BodyNotEntered(_))) {
         evidence.harness.clear();
     }
-    let panic = match &facts.process {
-        Some(ProcessEnd { completion: Completion::Panicked(message), .. }) => Some(message.clone()),
-        _ => None,
-    };
+    let panic = panic_of(&facts);
     // What did not start has left nothing to keep.
     let started = facts.not_started.is_none() && facts.unmet_gate.is_none();
     if started && !matches!(outcome, Outcome::Passed | Outcome::Skipped { .. }) {
         report::keep(case, &outcome, &mut evidence, config.keep_runs);
     }
     Run { outcome, panic, config, evidence, took: began.elapsed() }
+}
+
+/// Runs a case right here, in a guest that this process is in already. Its kernel is no fresh one, and the case's
+/// settings of a guest (memory, kernel arguments, time limit) do not hold.
+pub(crate) fn run_here(case: &TestCase) -> Run {
+    let began = Instant::now();
+    let mut facts = Facts::new();
+    let manifest_dir = config::manifest_dir(case.manifest_dir);
+    let config = match config::resolve(&manifest_dir, &case.overrides, &config::variables()) {
+        Ok(config) => config,
+        Err(error) => return not_run(report::chain(&error)),
+    };
+    let unmet = kernel_image::unmet_here(&case.gates).map_err(|error| report::chain(&error));
+    match gate_facts(unmet, config.gates) {
+        Ok(()) => {
+            facts.phase = Phase::Running;
+            let completion = guest::run_here(case.body);
+            facts.process = Some(ProcessEnd { exit: Exit::Code(0), completion, oom: None });
+        }
+        Err(Gated::Unmet(reason)) => facts.unmet_gate = Some(reason),
+        Err(Gated::NotStarted(error)) => facts.not_started = Some(error),
+    }
+    let outcome = judge(&facts, case.should_panic);
+    let panic = panic_of(&facts);
+    Run { outcome, panic, config, evidence: Evidence::default(), took: began.elapsed() }
+}
+
+/// The message that the body panicked with.
+fn panic_of(facts: &Facts) -> Option<String> {
+    match &facts.process {
+        Some(ProcessEnd { completion: Completion::Panicked(message), .. }) => Some(message.clone()),
+        _ => None,
+    }
+}
+
+/// Why a test is not started for its gates.
+enum Gated {
+    /// It is not for this kernel, and that is no failure.
+    Unmet(String),
+    NotStarted(String),
+}
+
+fn gate_facts(unmet: Result<Option<String>, String>, gates: UnmetGates) -> Result<(), Gated> {
+    match (unmet, gates) {
+        (Ok(None), _) => Ok(()),
+        (Ok(Some(reason)), UnmetGates::Ignore) => Err(Gated::Unmet(reason)),
+        (Ok(Some(reason)), UnmetGates::Require) => Err(Gated::NotStarted(format!(
+            "{reason}; a failure because UML_TEST_GATES is `require`"
+        ))),
+        (Err(error), _) => Err(Gated::NotStarted(error)),
+    }
 }
 
 /// A run that could not begin.
@@ -103,16 +152,10 @@ impl Running<'_> {
             Ok(config) => self.config = config,
             Err(error) => return self.facts.not_started = Some(report::chain(&error)),
         }
-        match (unmet_gate(case, &self.config), self.config.gates) {
-            (Ok(None), _) => {}
-            (Ok(Some(reason)), UnmetGates::Ignore) => {
-                return self.facts.unmet_gate = Some(reason);
-            }
-            (Ok(Some(reason)), UnmetGates::Require) => {
-                let error = format!("{reason}; a failure because UML_TEST_GATES is `require`");
-                return self.facts.not_started = Some(error);
-            }
-            (Err(error), _) => return self.facts.not_started = Some(error),
+        match gate_facts(unmet_gate(case, &self.config), self.config.gates) {
+            Ok(()) => {}
+            Err(Gated::Unmet(reason)) => return self.facts.unmet_gate = Some(reason),
+            Err(Gated::NotStarted(error)) => return self.facts.not_started = Some(error),
         }
         let started = vm::kernel(&self.config).and_then(|kernel| {
             let mut opening = vm::opening(&self.config, &kernel, &manifest_dir)?;

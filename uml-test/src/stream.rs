@@ -1,5 +1,7 @@
 //! A program's streams.
 
+use std::io::{self, Write};
+
 /// Where a program in a guest wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OutputStream {
@@ -7,6 +9,23 @@ pub enum OutputStream {
     Stdout,
     /// Standard error.
     Stderr,
+}
+
+impl OutputStream {
+    /// Writes to this process's own stream of that name, at once.
+    ///
+    /// # Errors
+    /// As writing has them.
+    pub fn write_all(self, data: &[u8]) -> io::Result<()> {
+        match self {
+            OutputStream::Stderr => io::stderr().write_all(data),
+            // Flushed, as the standard library keeps what comes after the last line.
+            OutputStream::Stdout => {
+                let mut stdout = io::stdout().lock();
+                stdout.write_all(data).and_then(|()| stdout.flush())
+            }
+        }
+    }
 }
 
 impl std::fmt::Display for OutputStream {

@@ -18,7 +18,7 @@ use crate::report::Reporter;
 use crate::run;
 
 /// Runs a parsed command line.
-pub(crate) fn run(command: Command, reporter: &Reporter) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(command: Command, reporter: &'static Reporter) -> anyhow::Result<ExitCode> {
     match command {
         Command::Setup(arguments) => {
             let kernel = setup::setup(&Cache::locate()?, arguments.source.as_deref(), reporter)?;
@@ -33,6 +33,7 @@ pub(crate) fn run(command: Command, reporter: &Reporter) -> anyhow::Result<ExitC
         Command::Run(cargo) => match run::cargo::run("run", cargo.arguments, reporter)? {},
         Command::Nextest(cargo) => match run::cargo::run("nextest", cargo.arguments, reporter)? {},
         Command::Exec(arguments) => run::exec(&arguments, reporter),
+        Command::Shell(arguments) => run::shell(&arguments, reporter),
         Command::Runner(arguments) => run::runner(&arguments, reporter),
     }
     Ok(ExitCode::SUCCESS)

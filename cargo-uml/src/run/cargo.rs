@@ -9,7 +9,8 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 use uml_test::{Host, KernelError};
 
-use super::options::{GuestOptions, VARIABLE};
+use super::junit;
+use super::options::{RunnerOptions, VARIABLE};
 use crate::command::setup;
 use crate::kernel::cache::Cache;
 use crate::report::Reporter;
@@ -25,10 +26,22 @@ pub(crate) fn run(
     reporter: &Reporter,
 ) -> anyhow::Result<Infallible> {
     let (options, arguments) =
-        GuestOptions::extract(arguments).unwrap_or_else(|error| error.exit());
+        RunnerOptions::extract(arguments).unwrap_or_else(|error| error.exit());
     let options = options.absolute().context("no working directory")?;
     check_targets(&arguments)?;
-    if options.kernel.is_none() {
+    ensure!(
+        subcommand == "test" || !options.test.isolate,
+        "--isolate is for `cargo uml test`{}",
+        if subcommand == "nextest" {
+            "; nextest gives each test a kernel, and writes JUnit itself"
+        } else {
+            ""
+        }
+    );
+    if let Some(report) = &options.test.junit {
+        junit::begin(report)?;
+    }
+    if options.guest.kernel.is_none() {
         ensure_kernel(reporter)?;
     }
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -1,10 +1,11 @@
-//! One program in one guest, on this process's own standard streams.
+//! Guests for programs, and one program in one guest on this process's own standard streams.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use nix::errno::Errno;
@@ -13,6 +14,8 @@ use nix::unistd::Pid;
 use uml_test::{Error, Vm};
 
 use super::options::GuestOptions;
+use super::terminal;
+use super::watch::{Found, Watch};
 use crate::kernel::cache::Cache;
 use crate::matrix;
 use crate::report::Reporter;
@@ -32,32 +35,107 @@ const MEM: u64 = 512 << 20;
 /// Lines of the console that are shown where the guest failed.
 const CONSOLE_LINES: usize = 20;
 
-/// Runs a program to its end; how it ended.
+/// What a program's standard streams are.
+pub(crate) enum Streams {
+    /// This process's, all three pipes to the program.
+    Passed,
+    /// This process's, and what is written is looked at.
+    Watched(Box<Watch>),
+    /// This process's terminal, as a terminal of the guest's.
+    Terminal,
+}
+
+/// Runs a program to its end; how it ended, and what was seen of its output.
 pub(crate) fn run(
     options: &GuestOptions,
     program: &OsStr,
     arguments: &[OsString],
-) -> anyhow::Result<Ended> {
-    let directory = std::env::current_dir().context("no working directory")?;
-    let options = options.clone().absolute().context("no working directory")?;
-    let (vm, keeps) = boot(&options, program, &directory)?;
-    let mut command = vm.command(program);
-    command.args(arguments);
-    // For this runner only: a cargo that the program starts is to start programs as ever.
-    for name in super::cargo::variables() {
-        command.env_remove(name);
-    }
-    match command.attach() {
-        Ok(status) => {
-            let is_out_of_memory =
-                status.signal() == Some(9) && vm.console().contains("Out of memory: Killed");
-            if keeps {
-                vm.shutdown()
-                    .context("the program ended, but not all that it wrote may be there")?;
-            }
-            Ok(Ended::Itself { status, is_out_of_memory })
+    variables: &[(&str, &str)],
+    streams: Streams,
+) -> anyhow::Result<(Ended, Found)> {
+    let guest = Guest::boot(options, program)?;
+    let mut command = guest.command(program, arguments);
+    command.envs(variables.iter().copied());
+    let mut found = Found::default();
+    let result = match streams {
+        Streams::Passed => command.attach(),
+        Streams::Terminal => terminal::run(&mut command)?,
+        Streams::Watched(watch) => {
+            let watch = Arc::new(Mutex::new(watch));
+            let theirs = Arc::clone(&watch);
+            let result = command.attach_with(move |stream, data| {
+                theirs.lock().unwrap_or_else(PoisonError::into_inner).see(stream, data);
+                stream.write_all(data)
+            });
+            found = watch.lock().unwrap_or_else(PoisonError::into_inner).finish();
+            result
         }
-        Err(error) => Ok(Ended::Unknown { console: vm.console(), error: error.into() }),
+    };
+    Ok((guest.end(result)?, found))
+}
+
+/// A guest for programs.
+pub(crate) struct Guest {
+    vm: Vm,
+    /// Whether it may write anything on the host.
+    keeps: bool,
+    /// Where its console is to be kept.
+    console: Option<PathBuf>,
+}
+
+impl Guest {
+    /// Boots one that `program` can run in.
+    pub(crate) fn boot(options: &GuestOptions, program: &OsStr) -> anyhow::Result<Self> {
+        let directory = std::env::current_dir().context("no working directory")?;
+        let options = options.clone().absolute().context("no working directory")?;
+        let console = match options.keep {
+            false => None,
+            true => {
+                let file =
+                    tempfile::Builder::new().prefix("uml-console-").suffix(".log").tempfile();
+                Some(file.and_then(|file| Ok(file.keep()?.1)).context("make a file for --keep")?)
+            }
+        };
+        let (vm, keeps) = boot(&options, program, &directory)?;
+        Ok(Guest { vm, keeps, console })
+    }
+
+    /// A program to run in it, on the package's terms.
+    pub(crate) fn command(&self, program: &OsStr, arguments: &[OsString]) -> uml_test::Command<'_> {
+        let mut command = self.vm.command(program);
+        command.args(arguments);
+        // For this runner only: a cargo that the program starts is to start programs as ever.
+        for name in super::cargo::variables() {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    /// Ends it, after a program that it was for.
+    pub(crate) fn end(self, result: Result<ExitStatus, Error>) -> anyhow::Result<Ended> {
+        let Guest { vm, keeps, console } = self;
+        let kept = match console {
+            None => None,
+            Some(path) => {
+                vm.save_console(&path).with_context(|| format!("write {}", path.display()))?;
+                Some(path)
+            }
+        };
+        match result {
+            Ok(status) => {
+                let is_out_of_memory =
+                    status.signal() == Some(9) && vm.console().contains("Out of memory: Killed");
+                if keeps {
+                    vm.shutdown()
+                        .context("the program ended, but not all that it wrote may be there")?;
+                }
+                Ok(Ended { how: How::Itself { status, is_out_of_memory }, kept })
+            }
+            Err(error) => {
+                let how = How::Unknown { console: vm.console(), error: error.into() };
+                Ok(Ended { how, kept })
+            }
+        }
     }
 }
 
@@ -82,7 +160,10 @@ fn boot(options: &GuestOptions, program: &OsStr, directory: &Path) -> anyhow::Re
         builder = builder.cmdline(cmdline);
     }
     for dir in &options.rw_dir {
-        builder = builder.rw_dir(dir);
+        builder = match &dir.guest {
+            Some(guest) => builder.rw_dir_at(&dir.host, guest),
+            None => builder.rw_dir(&dir.host),
+        };
     }
     for (name, value) in &options.env {
         builder = builder.env(name, value);
@@ -122,15 +203,16 @@ fn profile_dir() -> Option<PathBuf> {
     (fixed && dir.is_dir()).then_some(dir)
 }
 
-/// Whether this process is in a guest already: nothing nests.
-pub(crate) fn is_here() -> bool {
-    let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    cpus.lines().any(|line| line.starts_with("vendor_id") && line.ends_with("User Mode Linux"))
-}
-
 /// How a program's run ended.
 #[derive(Debug)]
-pub(crate) enum Ended {
+pub(crate) struct Ended {
+    pub(crate) how: How,
+    /// Where the console is kept.
+    kept: Option<PathBuf>,
+}
+
+#[derive(Debug)]
+pub(crate) enum How {
     /// The program's own end.
     Itself { status: ExitStatus, is_out_of_memory: bool },
     /// Something else ended first.
@@ -138,36 +220,58 @@ pub(crate) enum Ended {
 }
 
 impl Ended {
-    /// Ends this process as the program ended.
-    pub(crate) fn pass_on(self, reporter: &Reporter) -> ! {
-        let code = match self {
-            Ended::Itself { status, is_out_of_memory } => {
-                if is_out_of_memory {
-                    reporter
-                        .note("cargo uml: the guest ran out of memory; give it more with --mem");
-                }
-                match status.signal() {
-                    Some(number) => die_of(number),
-                    None => status.code().unwrap_or(EXIT_NO_VERDICT.into()),
-                }
+    #[cfg(test)]
+    pub(crate) fn of(how: How) -> Self {
+        Ended { how, kept: None }
+    }
+
+    /// Whether the program succeeded.
+    pub(crate) fn is_success(&self) -> bool {
+        matches!(self.how, How::Itself { status, .. } if status.success())
+    }
+
+    /// What there is to say of it beside the exit status.
+    pub(crate) fn explain(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        match &self.how {
+            How::Itself { is_out_of_memory: false, .. } => {}
+            How::Itself { is_out_of_memory: true, .. } => {
+                notes.push("the guest ran out of memory; give it more with --mem".to_owned());
             }
-            Ended::Unknown { error, console } => {
-                if is_broken_pipe(&error) {
-                    die_of(Signal::SIGPIPE as i32);
-                }
-                reporter.note(format_args!("cargo uml: {error:#}"));
+            How::Unknown { error, console } => {
+                notes.push(format!("{error:#}"));
                 let lines: Vec<&str> = console.lines().collect();
                 let last = &lines[lines.len().saturating_sub(CONSOLE_LINES)..];
                 let is_told = matches!(error.downcast_ref::<Error>(), Some(Error::Gone { .. }));
                 if is_told && !last.is_empty() {
                     let text = last.join("\n");
-                    reporter
-                        .note(format_args!("---- last lines of the guest's console ----\n{text}"));
+                    notes.push(format!("---- last lines of the guest's console ----\n{text}"));
                 }
-                exit_code(&error).into()
             }
-        };
-        std::process::exit(code)
+        }
+        if let Some(path) = &self.kept {
+            notes.push(format!("the guest's console is in {}", path.display()));
+        }
+        notes
+    }
+
+    /// Ends this process as the program ended.
+    pub(crate) fn pass_on(self, reporter: &Reporter) -> ! {
+        if let How::Unknown { error, .. } = &self.how
+            && is_broken_pipe(error)
+        {
+            die_of(Signal::SIGPIPE as i32);
+        }
+        for note in self.explain() {
+            reporter.note(format_args!("cargo uml: {note}"));
+        }
+        match self.how {
+            How::Itself { status, .. } => match status.signal() {
+                Some(number) => die_of(number),
+                None => std::process::exit(status.code().unwrap_or(EXIT_NO_VERDICT.into())),
+            },
+            How::Unknown { error, .. } => std::process::exit(exit_code(&error).into()),
+        }
     }
 }
 
@@ -194,7 +298,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 /// Ends this process by a signal, without a core dump: it would be this process's, not the program's.
 #[expect(unsafe_code, reason = "signal handlers can be unsafe, this one is the default")]
-fn die_of(number: i32) -> ! {
+pub(super) fn die_of(number: i32) -> ! {
     if let Ok(fatal) = Signal::try_from(number) {
         let _ = nix::sys::prctl::set_dumpable(false);
         // SAFETY: the default action runs no code of ours.

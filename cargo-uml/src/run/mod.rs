@@ -1,10 +1,16 @@
-//! Programs that know nothing of uml-test, in guests: `exec`, and cargo's own commands with [`runner`] between cargo
-//! and what it starts.
+//! Programs that know nothing of uml-test, in guests: `exec`, `shell`, and cargo's own commands with [`runner`] between
+//! cargo and what it starts.
 
 pub(crate) mod cargo;
+mod github;
 mod guest;
+mod isolate;
+mod junit;
 mod options;
+mod parent;
 mod program;
+mod terminal;
+mod watch;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
@@ -12,8 +18,10 @@ use std::path::Path;
 use std::process::Command;
 
 use self::guest::{EXIT_NO_VERDICT, EXIT_NOT_EXECUTABLE};
-use self::options::GuestOptions;
+use self::guest::{Ended, Streams};
+use self::options::{GuestOptions, RunnerOptions, TestOptions};
 use self::program::Program;
+use self::watch::{Found, Watch};
 use crate::report::Reporter;
 
 #[derive(Debug, clap::Args)]
@@ -30,29 +38,81 @@ pub(crate) struct ExecArguments {
     program: Vec<OsString>,
 }
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunnerArguments {
+    #[command(flatten)]
+    options: RunnerOptions,
+    /// The program's path, and its arguments
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "PROGRAM"
+    )]
+    program: Vec<OsString>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ShellArguments {
+    #[command(flatten)]
+    options: GuestOptions,
+    /// Arguments of the shell
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+    arguments: Vec<OsString>,
+}
+
+/// The shell where nobody says which.
+const SHELL: &str = "/bin/sh";
+
+/// The exit code of a test binary with failed tests.
+const EXIT_TESTS_FAILED: i32 = 101;
+
+/// `cargo uml shell`: the user's shell in a guest. Ends this process as the shell ends.
+pub(crate) fn shell(arguments: &ShellArguments, reporter: &Reporter) -> ! {
+    let shell = std::env::var_os("SHELL").filter(|shell| Path::new(shell).is_absolute());
+    let shell = shell.unwrap_or_else(|| SHELL.into());
+    let streams = match terminal::is_here() {
+        true => Streams::Terminal,
+        false => Streams::Passed,
+    };
+    let options = &arguments.options;
+    let run = || {
+        if options.kernel.is_none() {
+            cargo::ensure_kernel(reporter)?;
+        }
+        guest::run(options, &shell, &arguments.arguments, &[], streams)
+    };
+    match run() {
+        Ok((ended, _)) => ended.pass_on(reporter),
+        Err(error) => no_verdict(&error, reporter),
+    }
+}
+
 /// `cargo uml exec`: a program in a guest. Ends this process as the program ends.
 pub(crate) fn exec(arguments: &ExecArguments, reporter: &Reporter) -> ! {
-    let (program, rest) = split(arguments);
+    let (program, rest) = split(&arguments.program);
     let provided = match arguments.options.kernel {
         Some(_) => Ok(()),
         None => cargo::ensure_kernel(reporter),
     };
-    match provided {
-        Ok(()) => in_guest(&arguments.options, program, rest, reporter),
+    let ended =
+        provided.and_then(|()| guest::run(&arguments.options, program, rest, &[], Streams::Passed));
+    match ended {
+        Ok((ended, _)) => ended.pass_on(reporter),
         Err(error) => no_verdict(&error, reporter),
     }
 }
 
 /// cargo's target runner: as `exec`, but for programs that drive guests themselves, for lists of tests, which are the
 /// same on the host, and where this is a guest already.
-pub(crate) fn runner(arguments: &ExecArguments, reporter: &Reporter) -> ! {
-    let (program, rest) = split(arguments);
-    let passed = match GuestOptions::passed() {
+pub(crate) fn runner(arguments: &RunnerArguments, reporter: &'static Reporter) -> ! {
+    let (program, rest) = split(&arguments.program);
+    let passed = match RunnerOptions::passed() {
         Ok(passed) => passed,
         Err(error) => no_verdict(&error, reporter),
     };
     let options = passed.as_ref().unwrap_or(&arguments.options);
-    if guest::is_here() {
+    if uml_test::Host::is_guest() {
         directly(program, rest, &[], reporter);
     }
     match Program::of(Path::new(program)) {
@@ -61,34 +121,106 @@ pub(crate) fn runner(arguments: &ExecArguments, reporter: &Reporter) -> ! {
             std::process::exit(EXIT_NOT_EXECUTABLE.into())
         }
         Ok(Program::DrivesGuests) => {
-            if options.timeout.is_some() || !options.rw_dir.is_empty() || !options.env.is_empty() {
+            let without = options.without_effect();
+            if !without.is_empty() {
                 reporter.note(format_args!(
-                    "cargo uml: {} boots guests of its own, for which --timeout, --rw-dir and --env do not hold",
-                    program.display()
+                    "cargo uml: {} boots guests of its own, for which {} does not hold",
+                    program.display(),
+                    without.join(", ")
                 ));
             }
-            directly(program, rest, &options.to_variables(), reporter)
+            directly(program, rest, &options.guest.to_variables(), reporter)
         }
         Ok(Program::ForAGuest) if is_list(Path::new(program), rest) => {
             directly(program, rest, &[], reporter)
         }
         // That it can't be read, the guest says too.
-        Ok(Program::ForAGuest) | Err(_) => in_guest(options, program, rest, reporter),
+        Ok(Program::ForAGuest) | Err(_) => {
+            parent::end_with_it();
+            if options.test.isolate && is_test(Path::new(program)) {
+                match isolate::run(options, program, rest, reporter) {
+                    Ok(Some(true)) => std::process::exit(0),
+                    Ok(Some(false)) => std::process::exit(EXIT_TESTS_FAILED),
+                    Ok(None) => reporter.note(format_args!(
+                        "cargo uml: {} does not list its tests as libtest does; one guest for all of it",
+                        program.display()
+                    )),
+                    Err(error) => no_verdict(&error, reporter),
+                }
+            }
+            match watched(options, program, rest) {
+                Ok((ended, found)) => conclude(ended, &found, &options.test, reporter),
+                Err(error) => no_verdict(&error, reporter),
+            }
+        }
     }
 }
 
-fn split(arguments: &ExecArguments) -> (&OsStr, &[OsString]) {
-    match &arguments.program[..] {
+/// Runs a program in one guest, its output looked at where that is asked for.
+fn watched(
+    options: &RunnerOptions,
+    program: &OsStr,
+    arguments: &[OsString],
+) -> anyhow::Result<(Ended, Found)> {
+    let denied = options.test.deny_skips.as_deref();
+    if denied.is_none() && !github::is_here() {
+        return guest::run(&options.guest, program, arguments, &[], Streams::Passed);
+    }
+    // libtest does not show what passing tests wrote, which is what tells.
+    let variables: &[_] = if denied.is_some() { &[("RUST_TEST_NOCAPTURE", "1")] } else { &[] };
+    let streams = Streams::Watched(Box::new(Watch::new(denied)?));
+    guest::run(&options.guest, program, arguments, variables, streams)
+}
+
+/// Says what was seen, and ends this process as the program ended, unless its success was none.
+fn conclude(ended: Ended, found: &Found, options: &TestOptions, reporter: &Reporter) -> ! {
+    if !ended.is_success() {
+        if github::is_here() {
+            annotate(&ended, found, reporter);
+        }
+        ended.pass_on(reporter);
+    }
+    if options.deny_skips.is_some() && !found.skips.is_empty() {
+        reporter.note("cargo uml: tests skipped themselves, which --deny-skips denies:");
+        for line in &found.skips {
+            reporter.note(format_args!("    {line}"));
+            if github::is_here() {
+                reporter.note(github::failure("a test skipped itself", line));
+            }
+        }
+        std::process::exit(EXIT_TESTS_FAILED);
+    }
+    ended.pass_on(reporter)
+}
+
+/// A passing test may panic too: where libtest says which have failed, only theirs count.
+fn annotate(ended: &Ended, found: &Found, reporter: &Reporter) {
+    let counts =
+        |panic: &&watch::Panic| found.failed.is_empty() || found.failed.contains(&panic.thread);
+    for panic in found.panics.iter().filter(counts) {
+        reporter.note(github::panic(panic));
+    }
+    for note in ended.explain() {
+        reporter.note(github::failure("cargo uml", &note));
+    }
+}
+
+fn split(program: &[OsString]) -> (&OsStr, &[OsString]) {
+    match program {
         [program, rest @ ..] => (program, rest),
         [] => (OsStr::new(""), &[]), // clap requires one
     }
+}
+
+/// Whether cargo built this as a test binary: those lie in `deps`.
+fn is_test(program: &Path) -> bool {
+    program.parent().and_then(Path::file_name).is_some_and(|dir| dir == "deps")
 }
 
 /// Whether a test binary, which cargo puts into `deps`, is asked for its tests in libtest's words, and starts none.
 fn is_list(program: &Path, arguments: &[OsString]) -> bool {
     const PLAIN: [&str; 5] = ["--list", "--ignored", "--include-ignored", "--exact", "--nocapture"];
     const WITH_VALUE: [&str; 3] = ["--format", "--skip", "-Z"];
-    let is_test = program.parent().and_then(Path::file_name).is_some_and(|dir| dir == "deps");
     let mut rest = arguments.iter().map(|argument| argument.to_string_lossy());
     let mut known = true;
     while let Some(argument) = rest.next() {
@@ -99,24 +231,12 @@ fn is_list(program: &Path, arguments: &[OsString]) -> bool {
             known &= PLAIN.contains(&name) || WITH_VALUE.contains(&name);
         }
     }
-    is_test && known && arguments.iter().any(|argument| argument == "--list")
+    is_test(program) && known && arguments.iter().any(|argument| argument == "--list")
 }
 
 fn no_verdict(error: &anyhow::Error, reporter: &Reporter) -> ! {
     reporter.error(error);
     std::process::exit(EXIT_NO_VERDICT.into())
-}
-
-fn in_guest(
-    options: &GuestOptions,
-    program: &OsStr,
-    arguments: &[OsString],
-    reporter: &Reporter,
-) -> ! {
-    match guest::run(options, program, arguments) {
-        Ok(ended) => ended.pass_on(reporter),
-        Err(error) => no_verdict(&error, reporter),
-    }
 }
 
 /// Becomes the program, for which cargo is as ever.

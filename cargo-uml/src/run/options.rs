@@ -27,12 +27,68 @@ pub(crate) struct GuestOptions {
     /// More kernel arguments, separated by white space
     #[arg(long, value_name = "ARGUMENTS", allow_hyphen_values = true)]
     pub(crate) cmdline: Vec<String>,
-    /// Host directory that the guest may write; what it writes elsewhere is thrown away
-    #[arg(long, value_name = "DIR")]
-    pub(crate) rw_dir: Vec<PathBuf>,
+    /// Host directory that the guest may write, and where the guest has it, if elsewhere; what it writes elsewhere is
+    /// thrown away
+    #[arg(long, value_name = "HOST[:GUEST]", value_parser = RwDir::parse)]
+    pub(crate) rw_dir: Vec<RwDir>,
     /// Variable to set in the guest
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     pub(crate) env: Vec<(String, String)>,
+    /// Keep the guest's console, and say where
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+/// What becomes of test binaries.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
+pub(crate) struct TestOptions {
+    /// Give each test a kernel of its own, also without nextest
+    ///
+    /// For test binaries that list their tests as libtest does; all others are run in one guest.
+    #[arg(long)]
+    pub(crate) isolate: bool,
+    /// Write a JUnit report of the isolated tests
+    #[arg(long, value_name = "FILE", requires = "isolate")]
+    pub(crate) junit: Option<PathBuf>,
+    /// Fail where the output shows that tests skipped themselves
+    ///
+    /// With a regular expression, lines that it matches are taken for that; without, usual phrases such as "requires
+    /// root" and "Skipping test".
+    #[arg(long, value_name = "PATTERN", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub(crate) deny_skips: Option<String>,
+}
+
+/// All options of the runner.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
+pub(crate) struct RunnerOptions {
+    #[command(flatten)]
+    pub(crate) guest: GuestOptions,
+    #[command(flatten)]
+    pub(crate) test: TestOptions,
+}
+
+/// A host directory that the guest may write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RwDir {
+    pub(crate) host: PathBuf,
+    /// Where the guest has it, if elsewhere.
+    pub(crate) guest: Option<PathBuf>,
+}
+
+impl RwDir {
+    /// At the last `:/`, as what is behind it is an absolute path; a directory whose name has a colon may be named
+    /// twice.
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        match text.rsplit_once(":/") {
+            Some((host, guest)) if !host.is_empty() => {
+                Ok(RwDir { host: host.into(), guest: Some(format!("/{guest}").into()) })
+            }
+            _ if text.is_empty() || text.starts_with(':') => {
+                Err("expected HOST or HOST:GUEST, GUEST an absolute path")
+            }
+            _ => Ok(RwDir { host: text.into(), guest: None }),
+        }
+    }
 }
 
 /// For the parser of a cargo command line's share.
@@ -40,7 +96,7 @@ pub(crate) struct GuestOptions {
 #[command(no_binary_name = true, disable_help_flag = true)]
 struct Alone {
     #[command(flatten)]
-    options: GuestOptions,
+    options: RunnerOptions,
 }
 
 fn size(text: &str) -> Result<u64, &'static str> {
@@ -58,11 +114,11 @@ fn variable(text: &str) -> Result<(String, String), String> {
     }
 }
 
-impl GuestOptions {
+impl RunnerOptions {
     /// Takes these options out of a command line that is otherwise cargo's, wherever they stand before a `--`.
     pub(crate) fn extract(
         arguments: Vec<OsString>,
-    ) -> Result<(GuestOptions, Vec<OsString>), clap::Error> {
+    ) -> Result<(RunnerOptions, Vec<OsString>), clap::Error> {
         let command = Alone::command();
         let is_ours = |argument: &OsStr| {
             let text = argument.to_str()?.strip_prefix("--")?;
@@ -70,7 +126,10 @@ impl GuestOptions {
                 Some((name, _)) => (name, true),
                 None => (text, false),
             };
-            command.get_arguments().any(|known| known.get_long() == Some(name)).then_some(value)
+            let known = command.get_arguments().find(|known| known.get_long() == Some(name))?;
+            let is_whole =
+                value || !known.get_action().takes_values() || known.is_require_equals_set();
+            Some(is_whole)
         };
         let (mut ours, mut cargos) = (Vec::new(), Vec::new());
         let mut rest = arguments.into_iter();
@@ -81,9 +140,9 @@ impl GuestOptions {
                 break;
             }
             match is_ours(&argument) {
-                Some(has_value) => {
+                Some(is_whole) => {
                     ours.push(argument);
-                    if !has_value {
+                    if !is_whole {
                         ours.extend(rest.next());
                     }
                 }
@@ -100,13 +159,36 @@ impl GuestOptions {
         Ok(())
     }
 
-    /// What [`GuestOptions::pass_by`] left, if this is a runner that `cargo uml` had started.
+    /// What [`RunnerOptions::pass_by`] left, if this is a runner that `cargo uml` had started.
     pub(crate) fn passed() -> anyhow::Result<Option<Self>> {
         let Some(text) = std::env::var_os(VARIABLE) else { return Ok(None) };
         let text = text.to_str().with_context(|| format!("{VARIABLE} is no UTF-8"))?;
         Ok(Some(serde_json::from_str(text).with_context(|| format!("{VARIABLE}={text}"))?))
     }
 
+    /// Those of the given options that mean nothing to a program that boots guests of its own.
+    pub(crate) fn without_effect(&self) -> Vec<&'static str> {
+        let RunnerOptions { guest, test } = self;
+        let given = [
+            ("--timeout", guest.timeout.is_some()),
+            ("--rw-dir", !guest.rw_dir.is_empty()),
+            ("--env", !guest.env.is_empty()),
+            ("--keep", guest.keep),
+            ("--junit", test.junit.is_some()),
+            ("--deny-skips", test.deny_skips.is_some()),
+        ];
+        given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect()
+    }
+
+    /// With paths that hold wherever cargo starts a program.
+    pub(crate) fn absolute(self) -> std::io::Result<Self> {
+        let RunnerOptions { guest, mut test } = self;
+        test.junit = test.junit.map(std::path::absolute).transpose()?;
+        Ok(RunnerOptions { guest: guest.absolute()?, test })
+    }
+}
+
+impl GuestOptions {
     /// As settings of a program that boots guests of its own, those that have a variable.
     pub(crate) fn to_variables(&self) -> Vec<(&'static str, String)> {
         let mut variables = Vec::new();
@@ -121,7 +203,7 @@ impl GuestOptions {
     /// With paths that hold wherever cargo starts a program.
     pub(crate) fn absolute(mut self) -> std::io::Result<Self> {
         for dir in &mut self.rw_dir {
-            *dir = std::path::absolute(&*dir)?;
+            dir.host = std::path::absolute(&dir.host)?;
         }
         // Else it is a name.
         if let Some(kernel) = &mut self.kernel
@@ -139,9 +221,9 @@ impl GuestOptions {
 mod tests {
     use super::*;
 
-    fn extract(arguments: &[&str]) -> (GuestOptions, Vec<String>) {
+    fn extract(arguments: &[&str]) -> (RunnerOptions, Vec<String>) {
         let arguments = arguments.iter().map(OsString::from).collect();
-        let (options, rest) = GuestOptions::extract(arguments).unwrap();
+        let (options, rest) = RunnerOptions::extract(arguments).unwrap();
         (options, rest.into_iter().map(|argument| argument.into_string().unwrap()).collect())
     }
 
@@ -159,34 +241,63 @@ mod tests {
             "--mem",
             "--nocapture",
         ]);
-        assert_eq!(options.mem, Some(1 << 30));
-        assert_eq!(options.kernel.as_deref(), Some("6.1"));
+        assert_eq!(options.guest.mem, Some(1 << 30));
+        assert_eq!(options.guest.kernel.as_deref(), Some("6.1"));
         assert_eq!(rest, ["--release", "-p", "x", "name", "--", "--mem", "--nocapture"]);
         assert_eq!(extract(&["--memory", "1"]).1, ["--memory", "1"]);
+
+        let (options, rest) = extract(&["--isolate", "a", "--deny-skips", "b", "--keep", "c"]);
+        assert!(options.test.isolate && options.guest.keep);
+        assert_eq!(options.test.deny_skips.as_deref(), Some(""), "a value has an equals sign");
+        assert_eq!(rest, ["a", "b", "c"]);
+        assert_eq!(extract(&["--deny-skips=x y"]).0.test.deny_skips.as_deref(), Some("x y"));
+    }
+
+    #[test]
+    fn rw_dirs_may_be_elsewhere_in_the_guest() {
+        let dir = |text: &str| RwDir::parse(text).map(|dir| (dir.host, dir.guest));
+        assert_eq!(dir("a/b"), Ok(("a/b".into(), None)));
+        assert_eq!(dir("a:/b"), Ok(("a".into(), Some("/b".into()))));
+        assert_eq!(dir("/a:b:/c"), Ok(("/a:b".into(), Some("/c".into()))));
+        assert_eq!(dir("/a:b"), Ok(("/a:b".into(), None)));
+        assert!(dir(":/b").is_err() && dir("").is_err());
     }
 
     #[test]
     fn wrong_values_are_told() {
-        for wrong in [&["--mem", "lots"][..], &["--env", "X"], &["--timeout"], &["--timeout=5"]] {
+        for wrong in [
+            &["--mem", "lots"][..],
+            &["--env", "X"],
+            &["--timeout"],
+            &["--timeout=5"],
+            &["--junit", "x"],
+        ] {
             let arguments = wrong.iter().map(OsString::from).collect();
-            let error = GuestOptions::extract(arguments).unwrap_err().to_string();
+            let error = RunnerOptions::extract(arguments).unwrap_err().to_string();
             assert!(error.contains(wrong[0].split('=').next().unwrap()), "{error}");
         }
     }
 
     #[test]
     fn options_pass_by_a_variable() {
-        let options = GuestOptions {
+        let guest = GuestOptions {
             kernel: Some("6.1/debug".to_owned()),
             mem: Some(300 << 20),
             timeout: Some(Duration::from_millis(1500)),
             cmdline: vec!["a=b c".to_owned(), "--x".to_owned()],
-            rw_dir: vec!["/a b".into()],
+            rw_dir: vec![RwDir { host: "/a b".into(), guest: Some("/c".into()) }],
             env: vec![("A".to_owned(), "b=c d".to_owned())],
+            keep: true,
         };
+        let test = TestOptions {
+            isolate: true,
+            junit: Some("/x/report.xml".into()),
+            deny_skips: Some("skip|SKIP".to_owned()),
+        };
+        let options = RunnerOptions { guest, test };
         let mut cargo = Command::new("cargo");
         options.pass_by(&mut cargo).unwrap();
         let passed = cargo.get_envs().next().unwrap().1.unwrap().to_str().unwrap();
-        assert_eq!(serde_json::from_str::<GuestOptions>(passed).unwrap(), options);
+        assert_eq!(serde_json::from_str::<RunnerOptions>(passed).unwrap(), options);
     }
 }

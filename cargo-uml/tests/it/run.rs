@@ -4,117 +4,12 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
-
 use crate::fixture::real_kernel;
-
-/// A package as it might lie on crates.io. `in_guest` is true where the hostname is a guest's.
-struct Package {
-    directory: TempDir,
-}
-
-const MANIFEST: &str =
-    "[package]\nname = \"plain\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[workspace]\n";
-
-const LIBRARY: &str = r#"
-//! ```
-//! assert!(plain::in_guest());
-//! ```
-pub fn in_guest() -> bool {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap() == "uml-test\n"
-}
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn unit() {
-        assert!(super::in_guest());
-    }
-}
-"#;
-
-/// Each makes what the other makes too: only in kernels of their own do both pass.
-const TESTS: &str = r#"
-#[test]
-fn first() {
-    assert!(plain::in_guest());
-    std::fs::create_dir("/made").unwrap();
-}
-#[test]
-fn second() {
-    assert!(plain::in_guest());
-    std::fs::create_dir("/made").unwrap();
-}
-"#;
-
-/// Says what it sees, copies its input, and ends as it is told.
-const PROGRAM: &str = r#"
-use std::io::{Read, Write};
-use std::os::unix::ffi::OsStrExt;
-fn main() {
-    let mut input = Vec::new();
-    std::io::stdin().read_to_end(&mut input).unwrap();
-    let mut out = std::io::stdout();
-    writeln!(out, "{} {}", plain::in_guest(), std::env::current_dir().unwrap().display()).unwrap();
-    for argument in std::env::args_os().skip(2) {
-        out.write_all(argument.as_bytes()).unwrap();
-    }
-    out.write_all(&input).unwrap();
-    eprintln!("complaint");
-    match std::env::args().nth(1).as_deref() {
-        Some("abort") => std::process::abort(),
-        code => std::process::exit(code.map_or(0, |code| code.parse().unwrap())),
-    }
-}
-"#;
-
-impl Package {
-    fn new() -> Self {
-        let package = Package { directory: tempfile::tempdir().unwrap() };
-        package.write("Cargo.toml", MANIFEST);
-        package.write("src/lib.rs", LIBRARY);
-        package.write("src/main.rs", PROGRAM);
-        package
-    }
-
-    fn path(&self) -> PathBuf {
-        self.directory.path().canonicalize().unwrap()
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        let path = self.directory.path().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-
-    fn uml(&self, arguments: &[&str]) -> Command {
-        let mut command = uml(arguments);
-        command.current_dir(self.directory.path());
-        command
-    }
-}
-
-/// The command, with the machine's kernel.
-fn uml(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-uml"));
-    // Set by the cargo that runs this; the package's own is asked for.
-    for name in ["CARGO_MANIFEST_DIR", "CARGO_TARGET_DIR", "UML_TEST_MEM"] {
-        command.env_remove(name);
-    }
-    command.args(arguments).env("UML_TEST_KERNEL", real_kernel());
-    command
-}
-
-fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
-fn output(command: &mut Command) -> Output {
-    command.stdin(Stdio::null()).output().unwrap()
-}
+use crate::package::{Package, TESTS, output, text, uml};
 
 #[test]
 fn a_program_ends_as_on_the_host() {
@@ -141,16 +36,28 @@ fn a_program_ends_as_on_the_host() {
 fn the_guest_is_as_the_options_say() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path().to_str().unwrap();
-    let script =
-        format!("echo $A; grep MemTotal /proc/meminfo; cat /proc/cmdline; echo kept > {dir}/file");
+    let script = format!(
+        "echo $A; grep MemTotal /proc/meminfo; cat /proc/cmdline; echo kept > {dir}/file; \
+         echo too > /of/the/guest/file; echo to the console > /dev/kmsg"
+    );
+    let elsewhere = tempfile::tempdir().unwrap();
+    let elsewhere = elsewhere.path().to_str().unwrap();
+    let other = format!("{elsewhere}:/of/the/guest");
     let options = ["exec", "--env", "A=b c", "--mem=1G", "--cmdline", "foo=1", "--rw-dir", dir];
-    let said = output(uml(&options).args(["sh", "-c", &script]));
+    let mut exec = uml(&options);
+    exec.args(["--rw-dir", &other, "--keep", "sh", "-c", &script]);
+    let said = output(&mut exec);
     assert!(said.status.success(), "{}", text(&said));
     let shown = text(&said);
     assert!(shown.starts_with("b c\n") && shown.contains(" foo=1"), "{shown}");
     let memory = shown.split_whitespace().nth(3).unwrap().parse::<u64>().unwrap();
     assert!((900_000..1 << 20).contains(&memory), "{shown}");
     assert_eq!(fs::read_to_string(Path::new(dir).join("file")).unwrap(), "kept\n");
+    assert_eq!(fs::read_to_string(Path::new(elsewhere).join("file")).unwrap(), "too\n");
+    let log = shown.rsplit_once("the guest's console is in ").unwrap().1.trim();
+    let console = fs::read_to_string(log).unwrap();
+    fs::remove_file(log).unwrap();
+    assert!(console.contains("to the console"), "{console}");
 }
 
 #[test]
@@ -313,6 +220,38 @@ fn the_guest_goes_with_the_runner() {
         let mut running = running.spawn().unwrap();
         let mut up = [0; 3];
         std::io::Read::read_exact(running.stdout.as_mut().unwrap(), &mut up).unwrap();
+        assert!(fs::read_dir(dir.path()).unwrap().count() > 0);
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(running.id() as i32),
+            nix::sys::signal::Signal::try_from(signal).unwrap(),
+        )
+        .unwrap();
+        assert_eq!(running.wait().unwrap().signal(), Some(signal));
+        let deadline = Instant::now() + Duration::from_secs(1);
+        while fs::read_dir(dir.path()).unwrap().count() > 0 {
+            assert!(Instant::now() < deadline, "signal {signal}: the run directory stays");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// cargo killed alone: what it had started is gone too.
+#[test]
+fn the_guest_goes_with_cargo() {
+    let package = Package::new();
+    package.write(
+        "tests/two.rs",
+        "#[test]\nfn endless() { println!(\"up\"); std::thread::sleep(std::time::Duration::from_secs(600)) }",
+    );
+    for signal in [9, 15, 2, 1] {
+        let dir = tempfile::Builder::new().prefix("gone-").tempdir_in("/dev/shm").unwrap();
+        let mut running = package.uml(&["test", "--test", "two", "--", "--nocapture"]);
+        running.env("UML_TEST_RUN_DIR", dir.path()).stdin(Stdio::null());
+        let mut running = running.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let lines =
+            std::io::BufRead::lines(std::io::BufReader::new(running.stdout.take().unwrap()));
+        let mut lines = lines.map(Result::unwrap);
+        assert!(lines.any(|line| line.ends_with("up")), "signal {signal}");
         assert!(fs::read_dir(dir.path()).unwrap().count() > 0);
         nix::sys::signal::kill(
             nix::unistd::Pid::from_raw(running.id() as i32),

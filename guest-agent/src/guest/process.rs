@@ -234,7 +234,8 @@ impl Process {
         for (stream, pipe) in &mut self.outputs {
             // What is in it now: a child that goes on writing must not hold up the verdict. A terminal does not say how
             // much that is, and holds less than a pipe.
-            let mut left = if self.terminal.is_some() { PIPE_SIZE as usize } else { buffered(pipe) };
+            let mut left =
+                if self.terminal.is_some() { PIPE_SIZE as usize } else { buffered(pipe) };
             while left > 0 {
                 match forward(id, *stream, pipe, &mut self.buffer, channel)? {
                     Transfer::Moved(length) => left = left.saturating_sub(length),

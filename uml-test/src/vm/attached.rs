@@ -1,7 +1,7 @@
 //! A program in a guest whose output is passed on while it runs, and which may have this process's
 //! own standard input, or a terminal.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -184,18 +184,6 @@ fn read_input(asked: &Receiver<()>, to: &Sender<Happening>) {
         };
         if to.send(Happening::Input(buffer[..length].to_vec())).is_err() || length == 0 {
             return;
-        }
-    }
-}
-
-/// Writes what a program wrote to this process's own stream.
-pub(super) fn write(stream: OutputStream, data: &[u8]) -> io::Result<()> {
-    match stream {
-        OutputStream::Stderr => io::stderr().write_all(data),
-        // Flushed, as the standard library keeps what comes after the last line.
-        OutputStream::Stdout => {
-            let mut stdout = io::stdout().lock();
-            stdout.write_all(data).and_then(|()| stdout.flush())
         }
     }
 }

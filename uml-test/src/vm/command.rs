@@ -151,7 +151,7 @@ impl<'vm> Command<'vm> {
     /// As [`Command::spawn`] and [`Child::wait`], and [`Error::Output`] where this process cannot
     /// write what the program wrote; the program goes on then until the guest ends.
     pub fn attach(&mut self) -> Result<ExitStatus, Error> {
-        self.attach_with(attached::write)
+        self.attach_with(OutputStream::write_all)
     }
 
     /// As [`Command::attach`], but for what the program writes: that is passed to `output` while
@@ -183,7 +183,7 @@ impl<'vm> Command<'vm> {
         resized: Receiver<TerminalSize>,
     ) -> Result<ExitStatus, Error> {
         let spawn = self.to_spawn(SpawnInput::Terminal(size));
-        attached::run(self.vm, spawn, Input::Inherited, attached::write, Some(resized))
+        attached::run(self.vm, spawn, Input::Inherited, OutputStream::write_all, Some(resized))
     }
 
     /// Runs the program to its end, and passes what it writes to `output` as

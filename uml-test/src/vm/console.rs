@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -103,6 +104,22 @@ impl Console {
         let mut shared = lock(&self.shared);
         let text = String::from_utf8_lossy(shared.tail.make_contiguous()).into_owned();
         text.chars().filter(|c| *c == '\n' || *c == '\t' || !c.is_control()).collect()
+    }
+}
+
+/// Copies what is in a console's file so far, wherever that is written to next.
+pub(crate) fn copy_log(log: &File, to: &Path) -> std::io::Result<()> {
+    let mut copy = File::create(to)?;
+    let mut buffer = vec![0; 64 << 10];
+    let mut at = 0;
+    loop {
+        match log.read_at(&mut buffer, at)? {
+            0 => return Ok(()),
+            length => {
+                copy.write_all(&buffer[..length])?;
+                at += length as u64;
+            }
+        }
     }
 }
 

@@ -39,6 +39,11 @@ impl Host {
         Ok(Self { config, manifest_dir: manifest_dir.to_owned() })
     }
 
+    /// Whether this is a guest itself, which boots none.
+    pub fn is_guest() -> bool {
+        crate::guest::is_inside()
+    }
+
     /// The settings.
     pub fn config(&self) -> &Config {
         &self.config

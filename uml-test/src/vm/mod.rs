@@ -155,6 +155,18 @@ impl Vm {
         self.console.tail()
     }
 
+    /// Writes what the guest wrote to its console so far into a file, from the beginning, 4 MiB at
+    /// most.
+    ///
+    /// # Errors
+    /// As creating and writing the file have them.
+    pub fn save_console(&self, path: &Path) -> std::io::Result<()> {
+        match self.console.log() {
+            Some(log) => console::copy_log(&log, path),
+            None => std::fs::write(path, self.console()),
+        }
+    }
+
     /// The guest's directory on the host, gone when the guest is.
     pub fn run_dir(&self) -> &Path {
         &self.run_dir
@@ -282,6 +294,11 @@ pub(crate) fn boot(
     manifest_dir: &Path,
     lifetime: Option<Duration>,
 ) -> Result<Vm, Error> {
+    if crate::guest::is_inside() {
+        return Err(Error::Unsupported {
+            reason: "this is a guest already, and guests do not nest",
+        });
+    }
     let mut config = config.clone();
     config::check_rw_dirs(&mut config)?;
     let kernel = kernel(&config)?;

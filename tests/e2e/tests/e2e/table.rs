@@ -113,6 +113,8 @@ pub(crate) const ROWS: &[Row] = &[
     Row::new("verdicts::skips", Expected::Skipped, "needs a flux capacitor"),
     Row::new("verdicts::skips_where_a_panic_is_due", Expected::Skipped, "needs a flux")
         .should_panic(),
+    Row::passes("inside::tests_run_where_they_are"),
+    Row::passes("inside::guests_do_not_boot_guests"),
     Row::passes("gates::fits"),
     Row::new("gates::is_for_older_kernels", Expected::Gated, "needs kernel <2.6, and this one is"),
     Row::new("gates::lacks_an_option", Expected::Gated, "needs CONFIG_FLUX_CAPACITOR, and"),

@@ -1,0 +1,426 @@
+//! A test binary's tests, each in a guest of its own, without nextest.
+//!
+//! The binary lists its tests in one guest, as nextest has it do on the host; then each is run by its exact name. The
+//! report and its options are libtest-mimic's, which are libtest's.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+#[cfg(test)]
+use std::process::ExitStatus;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use libtest_mimic::{Arguments, ColorSetting, Failed, FormatSetting, Trial};
+use uml_test::OutputStream;
+
+use super::github;
+use super::guest::{Ended, Guest, How};
+use super::junit;
+use super::options::{GuestOptions, RunnerOptions};
+use super::watch::{Found, Watch};
+use crate::report::Reporter;
+
+/// How much of a test's output is kept: so many bytes of its beginning, and so many of its end.
+const KEPT: usize = 1 << 20;
+
+/// The arguments of a libtest binary, as cargo passes them on.
+#[derive(Debug, Parser)]
+#[command(name = "libtest", no_binary_name = true, disable_version_flag = true)]
+struct LibtestArguments {
+    /// Names of tests, or parts of them
+    filters: Vec<OsString>,
+    #[arg(long)]
+    skip: Vec<OsString>,
+    #[arg(long)]
+    exact: bool,
+    #[arg(long, conflicts_with = "include_ignored")]
+    ignored: bool,
+    #[arg(long)]
+    include_ignored: bool,
+    #[arg(long, alias = "no-capture")]
+    nocapture: bool,
+    #[arg(long)]
+    show_output: bool,
+    #[arg(long)]
+    test_threads: Option<usize>,
+    #[arg(long)]
+    format: Option<FormatSetting>,
+    #[arg(long, short, conflicts_with = "format")]
+    quiet: bool,
+    #[arg(long)]
+    color: Option<ColorSetting>,
+    #[arg(long)]
+    logfile: Option<String>,
+    #[arg(long)]
+    test: bool,
+    #[arg(short = 'Z', value_name = "FLAG")]
+    unstable: Option<String>,
+}
+
+/// How a test ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Passed,
+    Ignored,
+    Failed { reason: String },
+}
+
+/// A test's result.
+#[derive(Debug, Clone)]
+pub(crate) struct TestResult {
+    pub(crate) name: String,
+    pub(crate) outcome: Outcome,
+    /// What it and its harness wrote to both streams.
+    pub(crate) output: Vec<u8>,
+    pub(crate) took: Duration,
+}
+
+/// A test as the binary lists it.
+#[derive(Debug, PartialEq, Eq)]
+struct Listed {
+    name: String,
+    is_ignored: bool,
+}
+
+/// A test binary whose tests are to be apart.
+struct Binary {
+    options: RunnerOptions,
+    program: OsString,
+    /// What the tests that were run came to.
+    results: Mutex<Vec<TestResult>>,
+    shows_all: bool,
+}
+
+/// Runs all tests that the arguments select, and shows their results; whether all is well. `None` for a program that
+/// does not list tests in libtest's way.
+pub(crate) fn run(
+    options: &RunnerOptions,
+    program: &OsStr,
+    arguments: &[OsString],
+    reporter: &'static Reporter,
+) -> anyhow::Result<Option<bool>> {
+    let arguments = match LibtestArguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
+    // Before anything runs: a pattern that is none is no test's fault.
+    Watch::new(options.test.deny_skips.as_deref())?;
+    let Some(tests) = list(&options.guest, program, &arguments)? else { return Ok(None) };
+    let binary = Arc::new(Binary {
+        options: options.clone(),
+        program: program.to_owned(),
+        results: Mutex::default(),
+        shows_all: arguments.nocapture || arguments.show_output,
+    });
+    let trials = tests.iter().map(|test| {
+        let (name, binary) = (test.name.clone(), Arc::clone(&binary));
+        let run = move || binary.run(&name, reporter);
+        Trial::test(test.name.clone(), run).with_ignored_flag(test.is_ignored)
+    });
+    let has_failed = libtest_mimic::run(&arguments.for_report(), trials.collect()).has_failed();
+    if let Some(path) = &options.test.junit {
+        let mut results =
+            std::mem::take(&mut *binary.results.lock().unwrap_or_else(PoisonError::into_inner));
+        results.extend(tests.into_iter().filter(|test| test.is_ignored).map(|test| TestResult {
+            name: test.name,
+            outcome: Outcome::Ignored,
+            output: Vec::new(),
+            took: Duration::ZERO,
+        }));
+        results.sort_by(|one, other| one.name.cmp(&other.name));
+        junit::add(path, &name_of(program), &results)?;
+    }
+    Ok(Some(!has_failed))
+}
+
+/// The tests that the arguments select; `None` where what the program lists is no list.
+fn list(
+    options: &GuestOptions,
+    program: &OsStr,
+    arguments: &LibtestArguments,
+) -> anyhow::Result<Option<Vec<Listed>>> {
+    let guest = Guest::boot(options, program)?;
+    let names = |flags: &[&str]| -> anyhow::Result<Option<BTreeSet<String>>> {
+        let mut command = guest.command(program, &arguments.selection());
+        let said = command.args(flags).args(["--list", "--format", "terse"]).output()?;
+        Ok(said.status.success().then(|| parse_list(&said.stdout)).flatten())
+    };
+    let all = match (arguments.ignored, arguments.include_ignored) {
+        (true, _) => names(&["--ignored"])?,
+        (false, true) => names(&["--include-ignored"])?,
+        (false, false) => names(&[])?,
+    };
+    let Some(all) = all else { return Ok(None) };
+    let ignored = match arguments.ignored || arguments.include_ignored {
+        true => BTreeSet::new(), // to be run all the same
+        false => names(&["--ignored"])?.unwrap_or_default(),
+    };
+    let listed = |name: String| Listed { is_ignored: ignored.contains(&name), name };
+    Ok(Some(all.into_iter().map(listed).collect()))
+}
+
+/// The names in a list as `--list --format terse` prints it.
+fn parse_list(list: &[u8]) -> Option<BTreeSet<String>> {
+    let list = std::str::from_utf8(list).ok()?;
+    let name = |line: &str| {
+        let (name, kind) = line.rsplit_once(": ")?;
+        ["test", "benchmark"].contains(&kind).then(|| name.to_owned())
+    };
+    list.lines().map(name).collect()
+}
+
+impl LibtestArguments {
+    /// What selects tests, for a list. Whether ignored ones are meant is said apart.
+    fn selection(&self) -> Vec<OsString> {
+        let mut selection = Vec::new();
+        for skip in &self.skip {
+            selection.extend(["--skip".into(), skip.clone()]);
+        }
+        selection.extend(self.exact.then(|| "--exact".into()));
+        selection.extend(self.filters.iter().cloned());
+        selection
+    }
+
+    /// For the report of tests that are selected already.
+    fn for_report(&self) -> Arguments {
+        Arguments {
+            include_ignored: self.include_ignored || self.ignored,
+            quiet: self.quiet,
+            test_threads: self.test_threads.or_else(|| {
+                std::env::var("RUST_TEST_THREADS").ok().and_then(|number| number.parse().ok())
+            }),
+            logfile: self.logfile.clone(),
+            color: self.color,
+            format: self.format,
+            ..Arguments::default()
+        }
+    }
+}
+
+impl Binary {
+    /// Runs a test, and keeps its result.
+    fn run(&self, name: &str, reporter: &Reporter) -> Result<(), Failed> {
+        let started = Instant::now();
+        let kept = Arc::new(Mutex::new(Kept::default()));
+        let ended = self.run_in_guest(name, &kept);
+        let output = std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner));
+        let (outcome, found) = match ended {
+            Ok((ended, found)) => (judge(&ended, &output, &found), found),
+            Err(error) => (Outcome::Failed { reason: format!("{error:#}") }, Found::default()),
+        };
+        let result = TestResult {
+            name: name.to_owned(),
+            outcome,
+            output: output.all(),
+            took: started.elapsed(),
+        };
+        let text = String::from_utf8_lossy(&result.output).trim().to_owned();
+        let shown = match &result.outcome {
+            Outcome::Passed | Outcome::Ignored => {
+                if self.shows_all && !text.is_empty() {
+                    let _ = reporter.text(&format!("---- {name} output ----\n{text}\n"));
+                }
+                Ok(())
+            }
+            Outcome::Failed { reason } => {
+                annotate(name, reason, &found, reporter);
+                match text.is_empty() {
+                    true => Err(Failed::from(reason)),
+                    false => Err(Failed::from(format!("{reason}\n\n{text}"))),
+                }
+            }
+        };
+        self.results.lock().unwrap_or_else(PoisonError::into_inner).push(result);
+        shown
+    }
+
+    fn run_in_guest(&self, name: &str, kept: &Arc<Mutex<Kept>>) -> anyhow::Result<(Ended, Found)> {
+        let watch = Watch::new(self.options.test.deny_skips.as_deref())?;
+        let guest = Guest::boot(&self.options.guest, &self.program)?;
+        // Not captured: what was written before a crash is there, and what children write. An ignored test is here
+        // only if it is to run.
+        let arguments = ["--exact", name, "--include-ignored", "--nocapture", "--test-threads=1"];
+        let mut command = guest.command(&self.program, &arguments.map(OsString::from));
+        let watch = Arc::new(Mutex::new(watch));
+        let (theirs, output) = (Arc::clone(&watch), Arc::clone(kept));
+        let result = command.stream(move |stream, data| {
+            theirs.lock().unwrap_or_else(PoisonError::into_inner).see(stream, data);
+            output.lock().unwrap_or_else(PoisonError::into_inner).push(stream, data);
+            Ok(())
+        });
+        let ended = guest.end(result)?;
+        let found = watch.lock().unwrap_or_else(PoisonError::into_inner).finish();
+        Ok((ended, found))
+    }
+}
+
+fn annotate(name: &str, reason: &str, found: &Found, reporter: &Reporter) {
+    if !github::is_here() {
+        return;
+    }
+    match found.panics.first() {
+        Some(panic) => reporter.note(github::panic(panic)),
+        None => reporter.note(github::failure(name, reason)),
+    }
+}
+
+/// What a test's run says. Its harness has to have said so too: a body that ends its process with code 0 has not passed.
+fn judge(ended: &Ended, output: &Kept, found: &Found) -> Outcome {
+    let failed = |reason: String| Outcome::Failed { reason };
+    let mut reasons = ended.explain();
+    let How::Itself { status, .. } = &ended.how else { return failed(reasons.join("\n")) };
+    if let Some(signal) = status.signal() {
+        reasons.insert(0, format!("the test binary was killed by signal {signal}"));
+        return failed(reasons.join("\n"));
+    }
+    match (status.code(), output.verdict()) {
+        (Some(0), Some(verdict)) if verdict.passed == 1 && verdict.failed == 0 => {
+            match found.skips.first() {
+                Some(line) => failed(format!("the test skipped itself: {line}")),
+                None => Outcome::Passed,
+            }
+        }
+        (Some(0), Some(verdict)) if verdict == Verdict::default() => {
+            failed("the test binary listed this test and did not run it".to_owned())
+        }
+        (Some(101), Some(verdict)) if verdict.failed == 1 => match found.panics.first() {
+            Some(panic) => failed(panic.message.clone()),
+            None => failed("the test failed".to_owned()),
+        },
+        (code, _) => {
+            let code = code.unwrap_or_default();
+            failed(format!("the test binary exited with code {code} before the test's end"))
+        }
+    }
+}
+
+/// What libtest's last line says.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Verdict {
+    passed: u32,
+    failed: u32,
+}
+
+/// A test's output: its beginning, and its end.
+#[derive(Debug, Default)]
+struct Kept {
+    beginning: Vec<u8>,
+    end: VecDeque<u8>,
+    lost: usize,
+    /// The end of standard output.
+    stdout: VecDeque<u8>,
+}
+
+impl Kept {
+    /// Enough for libtest's last line.
+    const LAST_LINES: usize = 4 << 10;
+
+    fn push(&mut self, stream: OutputStream, data: &[u8]) {
+        if stream == OutputStream::Stdout {
+            self.stdout.extend(data);
+            let most = self.stdout.len().saturating_sub(Self::LAST_LINES);
+            self.stdout.drain(..most);
+        }
+        let (first, rest) = data.split_at(data.len().min(KEPT - self.beginning.len()));
+        self.beginning.extend(first);
+        self.end.extend(rest);
+        let more = self.end.len().saturating_sub(KEPT);
+        self.end.drain(..more);
+        self.lost += more;
+    }
+
+    fn all(&self) -> Vec<u8> {
+        let mut all = self.beginning.clone();
+        if self.lost > 0 {
+            all.extend(format!("\n[{} bytes are left out here]\n", self.lost).bytes());
+        }
+        all.extend(&self.end);
+        all
+    }
+
+    /// libtest's own, which is the last that it writes.
+    fn verdict(&self) -> Option<Verdict> {
+        let stdout: Vec<u8> = self.stdout.iter().copied().collect();
+        let stdout = String::from_utf8_lossy(&stdout);
+        let line = stdout.trim_end().lines().next_back()?.strip_prefix("test result: ")?;
+        let count = |word: &str| {
+            let (before, _) = line.split_once(word)?;
+            before.trim_end().rsplit(' ').next()?.parse().ok()
+        };
+        Some(Verdict { passed: count(" passed;")?, failed: count(" failed;")? })
+    }
+}
+
+/// The binary's name, as people know it: the package's and the file's, without what cargo appends.
+fn name_of(program: &OsStr) -> String {
+    let stem = Path::new(program).file_stem().unwrap_or_default().to_string_lossy();
+    let name = match stem.rsplit_once('-') {
+        Some((name, hash)) if hash.len() == 16 => name,
+        _ => &stem,
+    };
+    match std::env::var("CARGO_PKG_NAME") {
+        Ok(package) => format!("{package}/{name}"),
+        Err(_) => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(raw: i32) -> Ended {
+        let status = ExitStatus::from_raw(raw);
+        Ended::of(How::Itself { status, is_out_of_memory: false })
+    }
+
+    fn judged(raw: i32, stdout: &str) -> Outcome {
+        let mut kept = Kept::default();
+        let mut watch = Watch::new(Some("")).unwrap();
+        kept.push(OutputStream::Stdout, stdout.as_bytes());
+        watch.see(OutputStream::Stdout, stdout.as_bytes());
+        judge(&ended(raw), &kept, &watch.finish())
+    }
+
+    #[test]
+    fn only_what_the_harness_saw_to_its_end_has_passed() {
+        const PASSED: &str = "running 1 test\ntest a ... ok\n\ntest result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out; finished in 0.00s\n\n";
+        assert_eq!(judged(0, PASSED), Outcome::Passed);
+        let failed = |raw: i32, stdout: &str, says: &str| match judged(raw, stdout) {
+            Outcome::Failed { reason } => assert!(reason.contains(says), "{reason}"),
+            other => panic!("{stdout}: {other:?}"),
+        };
+        failed(0, "running 1 test\ntest a ... ", "code 0 before");
+        failed(0, &format!("{PASSED}and more\n"), "code 0 before");
+        failed(11, PASSED, "signal 11");
+        failed(7 << 8, PASSED, "code 7");
+        failed(0, &PASSED.replace("1 passed", "0 passed"), "did not run it");
+        failed(0, &PASSED.replace("... ok", "... skipping: requires root\nok"), "requires root");
+        failed(
+            101 << 8,
+            "thread 'a' panicked at x.rs:1:1:\nno good\ntest result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 3 filtered out",
+            "no good",
+        );
+    }
+
+    #[test]
+    fn lists_are_told_from_other_output() {
+        let names = parse_list(b"a::b: test\nc: benchmark\n").unwrap();
+        assert_eq!(names.into_iter().collect::<Vec<_>>(), ["a::b", "c"]);
+        assert_eq!(parse_list(b""), Some(BTreeSet::new()));
+        assert_eq!(parse_list(b"a: test\nrunning 3 tests\n"), None);
+    }
+
+    #[test]
+    fn output_without_end_is_cut_in_its_middle() {
+        let mut kept = Kept::default();
+        for letter in [b'a', b'b', b'c'] {
+            kept.push(OutputStream::Stderr, &vec![letter; KEPT]);
+        }
+        let all = kept.all();
+        assert!(all.starts_with(b"aa") && all.ends_with(b"cc") && !all.contains(&b'B'));
+        assert!(String::from_utf8(all).unwrap().contains("[1048576 bytes are left out here]"));
+    }
+}

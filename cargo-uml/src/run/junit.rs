@@ -1,0 +1,105 @@
+//! The JUnit report of isolated tests: one suite for each test binary.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader};
+use std::path::Path;
+
+use anyhow::Context;
+use nix::fcntl::{Flock, FlockArg};
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+
+use super::isolate::{Outcome, TestResult};
+
+/// Forgets the report of an earlier run, to which this one's binaries would add.
+pub(crate) fn begin(path: &Path) -> anyhow::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove the last {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Adds the results of a binary to the report in a file. Each is run by a process of its own.
+pub(crate) fn add(path: &Path, binary: &str, results: &[TestResult]) -> anyhow::Result<()> {
+    let doing = || format!("write the JUnit report {}", path.display());
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(dir).with_context(doing)?;
+    let _lock = lock(dir).with_context(doing)?;
+    let mut report = match File::open(path) {
+        Ok(file) => Report::deserialize(BufReader::new(file)).with_context(doing)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Report::new("cargo-uml"),
+        Err(error) => return Err(error).with_context(doing),
+    };
+    report.add_test_suite(suite(binary, results));
+    let text = report.to_string().with_context(doing)?;
+    let unfinished = tempfile::NamedTempFile::new_in(dir).with_context(doing)?;
+    fs::write(unfinished.path(), text).with_context(doing)?;
+    unfinished.persist(path).map(drop).with_context(doing)
+}
+
+/// The directory's lock: also of two runs at once that write the same report.
+fn lock(dir: &Path) -> io::Result<Flock<File>> {
+    Flock::lock(File::open(dir)?, FlockArg::LockExclusive).map_err(|(_, errno)| errno.into())
+}
+
+fn suite(binary: &str, results: &[TestResult]) -> TestSuite {
+    let mut suite = TestSuite::new(binary);
+    suite.set_time(results.iter().map(|result| result.took).sum());
+    for result in results {
+        let status = match &result.outcome {
+            Outcome::Passed => TestCaseStatus::success(),
+            Outcome::Ignored => TestCaseStatus::skipped(),
+            Outcome::Failed { reason } => {
+                let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+                status.set_message(reason.lines().next().unwrap_or_default());
+                status.set_description(&**reason);
+                status
+            }
+        };
+        let mut case = TestCase::new(&*result.name, status);
+        case.set_classname(binary).set_time(result.took);
+        if !result.output.is_empty() {
+            case.set_system_out_lossy(&result.output);
+        }
+        suite.add_test_case(case);
+    }
+    suite
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn binaries_add_to_one_report() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("reports/junit.xml");
+        let result = |name: &str, outcome| TestResult {
+            name: name.to_owned(),
+            outcome,
+            output: b"said \xff\x1b[1m <b>\n".to_vec(),
+            took: Duration::from_millis(1500),
+        };
+        let failed = Outcome::Failed { reason: "exit code 3\n& more".to_owned() };
+        begin(&path).unwrap();
+        add(&path, "x/one", &[result("a", Outcome::Passed), result("b", failed)]).unwrap();
+        add(&path, "x/two", &[result("c", Outcome::Ignored)]).unwrap();
+
+        let report = Report::deserialize_from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        assert_eq!((report.tests, report.failures), (3, 1));
+        let names: Vec<_> = report.test_suites.iter().map(|suite| suite.name.as_str()).collect();
+        assert_eq!(names, ["x/one", "x/two"]);
+        let failed = &report.test_suites[0].test_cases[1];
+        assert!(failed.system_out.as_ref().unwrap().as_str().contains("<b>"));
+        assert_eq!(failed.time, Some(Duration::from_millis(1500)));
+        let left: Vec<_> = fs::read_dir(path.parent().unwrap()).unwrap().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+
+        begin(&path).unwrap();
+        assert!(!path.exists());
+        begin(&path).unwrap();
+    }
+}

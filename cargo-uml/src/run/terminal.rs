@@ -1,0 +1,85 @@
+//! This process's terminal in front of a guest's: raw while a program runs there, and as it was afterwards.
+
+use std::io::{self, IsTerminal};
+use std::os::fd::{AsFd, AsRawFd};
+use std::process::ExitStatus;
+use std::sync::mpsc::channel;
+
+use anyhow::Context;
+use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
+use signal_hook::iterator::Signals;
+use uml_test::{Command, Error, TerminalSize};
+
+use super::guest::die_of;
+
+/// Whether there is a terminal to be passed on.
+pub(crate) fn is_here() -> bool {
+    io::stdin().is_terminal() && io::stdout().is_terminal()
+}
+
+/// Runs a program on a terminal in its guest that this process's terminal shows.
+pub(crate) fn run(command: &mut Command<'_>) -> anyhow::Result<Result<ExitStatus, Error>> {
+    let (sizes, resized) = channel();
+    let mut signals = Signals::new([SIGWINCH, SIGCONT, SIGTERM, SIGHUP, SIGINT, SIGQUIT])
+        .context("could not listen to signals")?;
+    let raw = Raw::enter().context("could not prepare the terminal")?;
+    let original = raw.original.clone();
+    let handle = signals.handle();
+    let listener = std::thread::spawn(move || {
+        for signal in signals.forever() {
+            match signal {
+                SIGWINCH => drop(sizes.send(size())),
+                // A shell that had stopped this has its own settings in place.
+                SIGCONT => {
+                    let _ = make_raw(&original);
+                    let _ = sizes.send(size());
+                }
+                // Typed keys are the guest's business; this comes from elsewhere.
+                deadly => {
+                    let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, &original);
+                    die_of(deadly);
+                }
+            }
+        }
+    });
+    let result = command.attach_terminal(size(), resized);
+    drop(raw);
+    handle.close();
+    let _ = listener.join();
+    Ok(result)
+}
+
+/// A terminal in raw mode, as long as this lives.
+struct Raw {
+    original: Termios,
+}
+
+impl Raw {
+    fn enter() -> nix::Result<Self> {
+        let original = tcgetattr(io::stdin())?;
+        make_raw(&original)?;
+        Ok(Raw { original })
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, &self.original);
+    }
+}
+
+fn make_raw(original: &Termios) -> nix::Result<()> {
+    let mut raw = original.clone();
+    cfmakeraw(&mut raw);
+    tcsetattr(io::stdin(), SetArg::TCSADRAIN, &raw)
+}
+
+/// The terminal's size; zeros where it has none.
+#[expect(unsafe_code, reason = "ioctls have no safe wrapper")]
+fn size() -> TerminalSize {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the call writes the structure.
+    unsafe { libc::ioctl(io::stdin().as_fd().as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) };
+    TerminalSize { rows: size.ws_row, columns: size.ws_col }
+}

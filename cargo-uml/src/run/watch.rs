@@ -1,0 +1,223 @@
+//! What a test binary's output says beside its exit status: which tests skipped themselves, and where tests panicked.
+
+use std::collections::BTreeSet;
+
+use anyhow::Context;
+use regex::{Regex, RegexBuilder};
+use uml_test::OutputStream;
+
+/// How tests say that they skip themselves for want of something. Each needs both words, as one alone is in many a
+/// program's honest output.
+const IDIOMS: [&str; 5] = [
+    r"\bskip(s|ped|ping)?\b.*\b(tests?|root|privileges?|permissions?|capabilit(y|ies)|cap_[a-z_]+|kernel|modules?|support(ed)?|unsupported|available|unavailable|missing|sudo|requires?|needs?)\b",
+    r"\b(root|privileges?|permissions?|capabilit(y|ies)|cap_[a-z_]+|kernel|modules?|support(ed)?|unsupported|available|unavailable|missing|sudo|requires?|needs?)\b.*\bskip(s|ped|ping)?\b",
+    r"\b(requires?|needs?|must (be )?run( this)?( test)?( as| with)?|only (runs )?(as|with)|run (it |this |the tests? )?(as|with)) (to be )?(root|sudo|cap_[a-z_]+|super-?user)\b",
+    r"\bnot (running as |run as )?root\b",
+    r"\b(ignoring|not running|bailing out of|aborting) (this |the )?test\b",
+];
+
+/// The longest part of a line that is looked at, in bytes.
+const LONGEST: usize = 4 << 10;
+
+/// How many lines and panics are kept; there is no end to what a test can print.
+const MOST: usize = 50;
+
+/// Looks at output line by line, while it passes.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    skips: Option<Regex>,
+    test_line: Regex,
+    panic_line: Regex,
+    escapes: Regex,
+    streams: [Stream; 2],
+    found: Found,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// Lines that show a skip, the first of them.
+    pub(crate) skips: Vec<String>,
+    pub(crate) panics: Vec<Panic>,
+    /// Tests that libtest says have failed.
+    pub(crate) failed: BTreeSet<String>,
+}
+
+/// A panic, as the standard library's hook reports it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Panic {
+    /// The thread's name: under libtest the test's.
+    pub(crate) thread: String,
+    pub(crate) file: String,
+    pub(crate) line: u32,
+    pub(crate) column: u32,
+    /// The first line of its message.
+    pub(crate) message: String,
+}
+
+#[derive(Debug, Default)]
+struct Stream {
+    line: Vec<u8>,
+    /// Whether the last line began a panic's report.
+    is_panicking: bool,
+}
+
+impl Watch {
+    /// With a pattern for skips, if they are to be found; an empty one stands for the usual phrases.
+    pub(crate) fn new(skips: Option<&str>) -> anyhow::Result<Self> {
+        let usual = IDIOMS.join("|");
+        let skips = skips
+            .map(|pattern| {
+                let pattern = if pattern.is_empty() { &usual } else { pattern };
+                RegexBuilder::new(pattern)
+                    .case_insensitive(true)
+                    .build()
+                    .with_context(|| format!("--deny-skips={pattern}"))
+            })
+            .transpose()?;
+        Ok(Watch {
+            skips,
+            test_line: Regex::new(r"^test (\S+)(?: - [a-z ]+)? \.\.\. ?(.*)$")?,
+            panic_line: Regex::new(r"^thread '(.*)'(?: \(\d+\))? panicked at (.+?):(\d+):(\d+):$")?,
+            escapes: Regex::new("\x1b\\[[0-9;]*[A-Za-z]")?,
+            streams: Default::default(),
+            found: Found::default(),
+        })
+    }
+
+    /// Takes a piece of output.
+    pub(crate) fn see(&mut self, stream: OutputStream, data: &[u8]) {
+        let at = stream as usize;
+        for piece in data.split_inclusive(|byte| *byte == b'\n') {
+            let line = &mut self.streams[at].line;
+            line.extend(piece.iter().take(LONGEST.saturating_sub(line.len())));
+            if piece.ends_with(b"\n") {
+                self.end_line(at);
+            }
+        }
+    }
+
+    /// What was found, a last unfinished line included.
+    pub(crate) fn finish(&mut self) -> Found {
+        for at in 0..self.streams.len() {
+            self.end_line(at);
+        }
+        std::mem::take(&mut self.found)
+    }
+
+    fn end_line(&mut self, at: usize) {
+        let bytes = std::mem::take(&mut self.streams[at].line);
+        let text = String::from_utf8_lossy(&bytes);
+        let line = self.escapes.replace_all(text.trim_end(), "");
+        // A test that is not captured begins to write behind its name, which is no word of its own.
+        let said = match self.test_line.captures(&line) {
+            Some(captures) => {
+                let said = captures.get(2).map_or("", |said| said.as_str());
+                if said == "FAILED" {
+                    self.found.failed.insert(captures[1].to_owned());
+                }
+                said
+            }
+            None => &line,
+        };
+        if std::mem::take(&mut self.streams[at].is_panicking)
+            && let Some(panic) = self.found.panics.last_mut()
+        {
+            panic.message = said.to_owned();
+        }
+        if let Some(captures) = self.panic_line.captures(said)
+            && let (Ok(line), Ok(column)) = (captures[3].parse(), captures[4].parse())
+            && self.found.panics.len() < MOST
+        {
+            let (thread, file) = (captures[1].to_owned(), captures[2].to_owned());
+            let message = String::new();
+            self.found.panics.push(Panic { thread, file, line, column, message });
+            self.streams[at].is_panicking = true;
+        }
+        if self.skips.as_ref().is_some_and(|skips| skips.is_match(said))
+            && self.found.skips.len() < MOST
+        {
+            self.found.skips.push(said.to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(pattern: Option<&str>, output: &str) -> Found {
+        let mut watch = Watch::new(pattern).unwrap();
+        // In pieces that are no lines.
+        for piece in output.as_bytes().chunks(7) {
+            watch.see(OutputStream::Stdout, piece);
+            watch.see(OutputStream::Stderr, b"");
+        }
+        watch.finish()
+    }
+
+    #[test]
+    fn idioms_of_real_crates_are_known() {
+        for said in [
+            "test_mount requires root privileges. Skipping test.", // nix
+            "test_x requires capability CAP_SYS_ADMIN. Skipping test.",
+            "skipping: requires root",
+            "Skipping test_af_alg, kernel module not available",
+            "Test requires root, skipping",
+            "This test must be run as root",
+            "SKIP: not supported by this kernel",
+            "warning: not running as root, nothing is tested",
+            "ignoring this test: no /dev/kvm",
+            "test mount::binds ... skipped, needs CAP_SYS_ADMIN",
+            "\u{1b}[33mskipping test\u{1b}[0m",
+        ] {
+            assert_eq!(found(Some(""), said).skips.len(), 1, "{said}");
+        }
+        for said in [
+            "test skips_whitespace_needs_root ... ok",
+            "test requires_root ... FAILED",
+            "skipping 3 bytes",
+            "the root of the tree",
+            "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out",
+        ] {
+            assert_eq!(found(Some(""), said).skips, [] as [&str; 0], "{said}");
+        }
+        assert_eq!(found(None, "skipping test").skips.len(), 0);
+        assert_eq!(found(Some("^n/a"), "N/A here\nskipping test").skips, ["N/A here"]);
+        assert!(Watch::new(Some("(")).is_err());
+    }
+
+    #[test]
+    fn panics_have_a_place_and_a_message() {
+        let found = found(
+            None,
+            "test a ... \nthread 'a::b' (17) panicked at src/lib.rs:7:9:\nassertion failed: x\nnote: y\n\
+             test a::b - should panic ... FAILED\ntest c ... ok\n\
+             thread 'main' panicked at /x/y:z.rs:1:2:\nlast",
+        );
+        let places: Vec<_> = found
+            .panics
+            .iter()
+            .map(|panic| (&*panic.thread, &*panic.file, panic.line, panic.column, &*panic.message))
+            .collect();
+        assert_eq!(
+            places,
+            [
+                ("a::b", "src/lib.rs", 7, 9, "assertion failed: x"),
+                ("main", "/x/y:z.rs", 1, 2, "last")
+            ]
+        );
+        assert_eq!(found.failed.into_iter().collect::<Vec<_>>(), ["a::b"]);
+    }
+
+    #[test]
+    fn output_without_end_is_not_kept() {
+        let mut watch = Watch::new(Some("x")).unwrap();
+        for _ in 0..100 {
+            watch.see(OutputStream::Stdout, &[b'x'; LONGEST]);
+        }
+        assert!(watch.streams[0].line.len() <= LONGEST);
+        watch.see(OutputStream::Stdout, &b"x\n".repeat(10 * MOST));
+        assert_eq!(watch.finish().skips.len(), MOST);
+    }
+}

@@ -1,0 +1,177 @@
+//! Tests of one binary apart from each other, and what is read from their output.
+
+use std::fs;
+
+use crate::package::{Package, TESTS, output, text};
+
+/// Every way in which a test ends.
+const ENDS: &str = r#"
+use std::process::{abort, exit};
+#[test]
+fn passes() { println!("said by passes"); }
+#[test]
+#[should_panic(expected = "as said")]
+fn panics_as_said() { panic!("as said") }
+#[test]
+fn panics() { println!("before it"); assert_eq!(1 + 1, 3, "sum"); }
+#[test]
+fn exits() { exit(0) }
+#[test]
+fn exits_with_a_code() { exit(7) }
+#[test]
+fn aborts() { abort() }
+#[test]
+#[ignore = "slow"]
+fn ignored() { std::fs::create_dir("/made").unwrap(); }
+#[test]
+fn crashes_the_kernel() { std::fs::write("/proc/sysrq-trigger", "c").unwrap(); }
+#[test]
+fn result() -> Result<(), std::num::ParseIntError> { "x".parse::<i32>().map(drop) }
+"#;
+
+#[test]
+fn each_test_has_a_kernel_and_one_report_shows_them() {
+    let package = Package::new();
+    package.write("tests/two.rs", TESTS);
+    let said = output(&mut package.uml(&["test", "--isolate", "--test", "two"]));
+    assert!(said.status.success(), "{}", text(&said));
+    let shown = text(&said);
+    assert!(shown.contains("running 2 tests"), "{shown}");
+    assert!(shown.contains("test result: ok. 2 passed; 0 failed"), "{shown}");
+
+    // Doctests are isolated anyway, and the library's unit tests go the same way.
+    let said = output(&mut package.uml(&["test", "--isolate"]));
+    assert!(said.status.success(), "{}", text(&said));
+    assert!(text(&said).contains("test tests::unit ... ok"), "{}", text(&said));
+}
+
+#[test]
+fn every_end_is_the_tests_own() {
+    let package = Package::new();
+    package.write("tests/ends.rs", ENDS);
+    let report = package.path().join("target/reports/junit.xml");
+    let junit = format!("--junit={}", report.display());
+    let mut run = package.uml(&["test", "--isolate", &junit, "--test", "ends", "--no-fail-fast"]);
+    run.env("GITHUB_ACTIONS", "true").env("GITHUB_WORKSPACE", package.path());
+    let said = output(&mut run);
+    let shown = text(&said);
+    assert_eq!(said.status.code(), Some(101), "{shown}");
+    for (test, result) in [
+        ("passes", "ok"),
+        ("panics_as_said", "ok"),
+        ("panics", "FAILED"),
+        ("exits", "FAILED"),
+        ("exits_with_a_code", "FAILED"),
+        ("aborts", "FAILED"),
+        ("ignored", "ignored"),
+        ("crashes_the_kernel", "FAILED"),
+        ("result", "FAILED"),
+    ] {
+        let line = |line: &str| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            words == ["test", test, "...", result]
+        };
+        assert!(shown.lines().any(line), "{test}: {shown}");
+    }
+    assert!(shown.contains("test result: FAILED. 2 passed; 6 failed; 1 ignored"), "{shown}");
+    for says in [
+        "sysrq triggered crash",
+        "before it",
+        "exited with code 0 before the test's end",
+        "exited with code 7",
+        "killed by signal 6",
+        "::error file=tests/ends.rs,line=9,",
+    ] {
+        assert!(shown.contains(says), "{says}: {shown}");
+    }
+    assert!(!shown.contains("said by passes"), "{shown}");
+
+    let xml = fs::read_to_string(&report).unwrap();
+    assert!(xml.contains(r#"tests="9""#) && xml.contains(r#"failures="6""#), "{xml}");
+    assert!(xml.contains("plain/ends") && xml.contains("said by passes"), "{xml}");
+}
+
+#[test]
+fn libtests_own_options_hold() {
+    let package = Package::new();
+    package.write("tests/ends.rs", ENDS);
+    let run = |arguments: &[&str]| {
+        let command = ["test", "--isolate", "--test", "ends", "--"];
+        text(&output(&mut package.uml(&[&command, arguments].concat())))
+    };
+    let named = run(&["passes", "ignored", "--include-ignored", "--nocapture"]);
+    assert!(named.contains("2 passed; 0 failed; 0 ignored"), "{named}");
+    assert!(named.contains("said by passes"), "{named}");
+    let exact = run(&["--exact", "panics_as_said", "--test-threads=1"]);
+    assert!(exact.contains("1 passed; 0 failed"), "{exact}");
+    let only = run(&["--ignored"]);
+    assert!(only.contains("1 passed; 0 failed"), "{only}");
+    let without = run(&["--skip", "e", "--skip", "panics", "--skip", "exits", "--skip", "aborts"]);
+    assert!(without.contains("test result: ok. 0 passed"), "{without}");
+    assert!(run(&["--no-such-option"]).contains("--no-such-option"));
+}
+
+#[test]
+fn what_lists_no_tests_runs_whole() {
+    let package = Package::new();
+    let manifest = "[[test]]\nname = \"own\"\nharness = false\n";
+    let text_of = fs::read_to_string(package.path().join("Cargo.toml")).unwrap();
+    package.write("Cargo.toml", &(text_of + manifest));
+    package.write(
+        "tests/own.rs",
+        "fn main() { assert!(plain::in_guest()); println!(\"its own report\"); }",
+    );
+    let said = output(&mut package.uml(&["test", "--isolate", "--test", "own"]));
+    assert!(said.status.success(), "{}", text(&said));
+    assert!(text(&said).contains("does not list its tests as libtest does"), "{}", text(&said));
+    assert_eq!(text(&said).matches("its own report").count(), 1, "{}", text(&said));
+    for nonsense in [&["nextest", "run", "--isolate"][..], &["run", "--isolate"]] {
+        let said = output(&mut package.uml(nonsense));
+        assert!(text(&said).contains("--isolate is for `cargo uml test`"), "{}", text(&said));
+    }
+}
+
+#[test]
+fn tests_that_skip_themselves_are_denied() {
+    let package = Package::new();
+    package.write(
+        "tests/skips.rs",
+        "#[test]\nfn honest() {}\n#[test]\nfn skips() { eprintln!(\"skipping: requires root\"); }\n\
+         #[test]\nfn says_no() { println!(\"n/a here\"); }",
+    );
+    let run = |more: &[&str]| {
+        let said = output(&mut package.uml(&[&["test", "--test", "skips"], more].concat()));
+        (said.status.code(), text(&said))
+    };
+    assert_eq!(run(&[]).0, Some(0));
+    let (code, shown) = run(&["--deny-skips"]);
+    assert_eq!(code, Some(101), "{shown}");
+    assert!(shown.contains("--deny-skips denies:\n    skipping: requires root\n"), "{shown}");
+    let (code, shown) = run(&["--deny-skips=^n/a", "says_no"]);
+    assert!(code == Some(101) && shown.contains("    n/a here"), "{shown}");
+    assert_eq!(run(&["--deny-skips", "honest"]).0, Some(0));
+    let (code, shown) = run(&["--isolate", "--deny-skips"]);
+    assert_eq!(code, Some(101), "{shown}");
+    assert!(shown.contains("2 passed; 1 failed"), "{shown}");
+    assert!(shown.contains("the test skipped itself: skipping: requires root"), "{shown}");
+    let (code, shown) = run(&["--deny-skips=("]);
+    assert!(code != Some(0) && shown.contains("--deny-skips=("), "{shown}");
+}
+
+#[test]
+fn failures_are_annotated_in_actions() {
+    let package = Package::new();
+    package.write(
+        "tests/fails.rs",
+        "#[test]\n#[should_panic]\nfn panics_well() { panic!(\"well\") }\n\
+         #[test]\nfn fails() { panic!(\"50%: no\") }\n",
+    );
+    let mut run = package.uml(&["test", "--test", "fails", "--", "--nocapture"]);
+    run.env("GITHUB_ACTIONS", "true").env("GITHUB_WORKSPACE", package.path());
+    let said = output(&mut run);
+    let shown = text(&said);
+    assert_eq!(said.status.code(), Some(101), "{shown}");
+    let expected = "::error file=tests/fails.rs,line=5,col=14,title=fails panicked::50%25: no";
+    assert!(shown.lines().any(|line| line == expected), "{shown}");
+    assert_eq!(shown.matches("::error").count(), 1, "{shown}");
+}

@@ -1,0 +1,113 @@
+//! A package that knows nothing of uml-test, and the real `cargo-uml` run in it.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+use crate::fixture::real_kernel;
+
+/// A package as it might lie on crates.io. `in_guest` is true where the hostname is a guest's.
+pub(crate) struct Package {
+    directory: TempDir,
+}
+
+const MANIFEST: &str =
+    "[package]\nname = \"plain\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[workspace]\n";
+
+const LIBRARY: &str = r#"
+//! ```
+//! assert!(plain::in_guest());
+//! ```
+pub fn in_guest() -> bool {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap() == "uml-test\n"
+}
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn unit() {
+        assert!(super::in_guest());
+    }
+}
+"#;
+
+/// Each makes what the other makes too: only in kernels of their own do both pass.
+pub(crate) const TESTS: &str = r#"
+#[test]
+fn first() {
+    assert!(plain::in_guest());
+    std::fs::create_dir("/made").unwrap();
+}
+#[test]
+fn second() {
+    assert!(plain::in_guest());
+    std::fs::create_dir("/made").unwrap();
+}
+"#;
+
+/// Says what it sees, copies its input, and ends as it is told.
+const PROGRAM: &str = r#"
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
+fn main() {
+    let mut input = Vec::new();
+    std::io::stdin().read_to_end(&mut input).unwrap();
+    let mut out = std::io::stdout();
+    writeln!(out, "{} {}", plain::in_guest(), std::env::current_dir().unwrap().display()).unwrap();
+    for argument in std::env::args_os().skip(2) {
+        out.write_all(argument.as_bytes()).unwrap();
+    }
+    out.write_all(&input).unwrap();
+    eprintln!("complaint");
+    match std::env::args().nth(1).as_deref() {
+        Some("abort") => std::process::abort(),
+        code => std::process::exit(code.map_or(0, |code| code.parse().unwrap())),
+    }
+}
+"#;
+
+impl Package {
+    pub(crate) fn new() -> Self {
+        let package = Package { directory: tempfile::tempdir().unwrap() };
+        package.write("Cargo.toml", MANIFEST);
+        package.write("src/lib.rs", LIBRARY);
+        package.write("src/main.rs", PROGRAM);
+        package
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.directory.path().canonicalize().unwrap()
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        let path = self.directory.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    pub(crate) fn uml(&self, arguments: &[&str]) -> Command {
+        let mut command = uml(arguments);
+        command.current_dir(self.directory.path());
+        command
+    }
+}
+
+/// The command, with the machine's kernel.
+pub(crate) fn uml(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-uml"));
+    // Set by the cargo that runs this; the package's own is asked for.
+    for name in ["CARGO_MANIFEST_DIR", "CARGO_TARGET_DIR", "UML_TEST_MEM"] {
+        command.env_remove(name);
+    }
+    command.args(arguments).env("UML_TEST_KERNEL", real_kernel());
+    command
+}
+
+pub(crate) fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+pub(crate) fn output(command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).output().unwrap()
+}

@@ -1,0 +1,141 @@
+//! `cargo uml shell` on a terminal, as somebody sits at it.
+
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use nix::sys::termios::{LocalFlags, tcgetattr};
+use rexpect::process::{Signal, WaitStatus};
+use rexpect::session::{PtySession, spawn_command};
+
+use crate::package::{output, text, uml};
+
+/// In milliseconds: a busy machine is slow, and a wait that is met ends at once.
+const PATIENCE: u64 = 60_000;
+
+/// A shell that has shown its first prompt. What is typed is echoed: what is looked for must not be in it.
+fn shell(run_dir: &str) -> PtySession {
+    let mut command = uml(&["shell"]);
+    command.env("SHELL", "/bin/sh").env("PS1", "ready> ").env("TERM", "xterm").env("ENV", "");
+    command.env("UML_TEST_RUN_DIR", run_dir);
+    let mut session = spawn_command(command, Some(PATIENCE)).unwrap();
+    session.exp_string("ready> ").unwrap();
+    session
+}
+
+/// Types a command, and waits until its output begins with `shows`.
+fn run(session: &mut PtySession, command: &str, shows: &str) {
+    session.send_line(command).unwrap();
+    session.exp_string(shows).unwrap_or_else(|error| panic!("{command}: {error}"));
+}
+
+#[expect(unsafe_code, reason = "ioctls have no safe wrapper")]
+fn resize(session: &PtySession, rows: u16, columns: u16) {
+    let size = nix::libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    let terminal = session.process().get_file_handle().unwrap();
+    let request = nix::libc::TIOCSWINSZ;
+    // SAFETY: the call reads the structure.
+    let code = unsafe { nix::libc::ioctl(terminal.as_fd().as_raw_fd(), request, &raw const size) };
+    assert_eq!(code, 0);
+}
+
+/// The guest's terminal comes to have this size.
+fn has_size(session: &mut PtySession, rows: u16, columns: u16) {
+    let deadline = Instant::now() + Duration::from_millis(PATIENCE);
+    let wanted = format!("{rows} {columns}");
+    loop {
+        session.send_line("echo si''ze $(stty size) en''d").unwrap();
+        let (_, found) = session.exp_regex("size [0-9]+ [0-9]+ end").unwrap();
+        if found == format!("size {wanted} end") {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{found}, expected {wanted}");
+    }
+}
+
+#[test]
+fn a_terminal_with_job_control_and_sizes() {
+    let dir = tempfile::Builder::new().prefix("shell-").tempdir_in("/dev/shm").unwrap();
+    let mut session = shell(dir.path().to_str().unwrap());
+    run(&mut session, "cat /proc/sys/kernel/hostname; tty", "uml-test");
+    session.exp_string("/dev/pts/").unwrap();
+    run(&mut session, "ps -o sid= -o tpgid= $$ >/dev/null && echo le''ads", "leads");
+
+    run(&mut session, "echo be''gun; sleep 1000", "begun");
+    session.send_control('c').unwrap();
+    session.exp_string("ready> ").unwrap();
+    run(&mut session, "echo co''de $?", "code 130");
+
+    run(&mut session, "echo be''gun again; sleep 1000", "begun again");
+    session.send_control('z').unwrap();
+    session.exp_string("Stopped").unwrap();
+    run(&mut session, "jobs; echo li''sted", "listed");
+    run(&mut session, "(sleep 0.1; echo in the ba''ckground) & fg %1", "in the background");
+    session.send_control('c').unwrap();
+    run(&mut session, "jobs; echo no''ne left", "none left");
+
+    resize(&session, 33, 111);
+    has_size(&mut session, 33, 111);
+    for rows in 1..500 {
+        resize(&session, rows, 80);
+    }
+    resize(&session, 44, 99);
+    has_size(&mut session, 44, 99);
+
+    // A program that takes single keys gets them, the end of input too.
+    run(&mut session, "stty raw -echo; echo no''w; dd bs=1 count=2 2>/dev/null | od -c", "now");
+    session.send("q\u{3}").unwrap();
+    session.flush().unwrap();
+    session.exp_string("q 003").unwrap();
+    run(&mut session, "stty sane; echo he''re; cat; echo en''ded", "here");
+    session.send_control('d').unwrap();
+    session.exp_string("ended").unwrap();
+
+    session.send_line("exit 7").unwrap();
+    session.exp_eof().unwrap();
+    match session.process().wait().unwrap() {
+        WaitStatus::Exited(_, code) => assert_eq!(code, 7),
+        other => panic!("{other:?}"),
+    }
+    let left: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
+    assert_eq!(left.len(), 0, "{left:?}");
+}
+
+#[test]
+fn a_signal_from_elsewhere_leaves_the_terminal_as_it_was() {
+    for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT] {
+        let dir = tempfile::Builder::new().prefix("shell-").tempdir_in("/dev/shm").unwrap();
+        let mut session = shell(dir.path().to_str().unwrap());
+        let terminal = session.process().get_file_handle().unwrap();
+        let is_raw = || {
+            let flags = tcgetattr(terminal.as_fd()).unwrap().local_flags;
+            !flags.contains(LocalFlags::ICANON)
+        };
+        assert!(is_raw());
+        session.process_mut().signal(signal).unwrap();
+        match session.process().wait().unwrap() {
+            WaitStatus::Signaled(_, by, _) => assert_eq!(by as i32, signal as i32),
+            other => panic!("{other:?}"),
+        }
+        assert!(!is_raw());
+        let deadline = Instant::now() + Duration::from_secs(1);
+        while fs::read_dir(dir.path()).unwrap().count() > 0 {
+            assert!(Instant::now() < deadline, "{signal}: the run directory stays");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+#[test]
+fn without_a_terminal_it_is_a_program_like_others() {
+    let run = |script: &str| {
+        let mut shell = uml(&["shell", "--", "-c", script]);
+        output(shell.env("SHELL", "/bin/sh"))
+    };
+    let said = run("tty; echo err >&2; exit 3");
+    assert_eq!(said.status.code(), Some(3), "{}", text(&said));
+    assert_eq!((&said.stdout[..], &said.stderr[..]), (&b"not a tty\n"[..], &b"err\n"[..]));
+    assert_eq!(ExitStatus::from_raw(9), run("kill -9 $$").status);
+}
