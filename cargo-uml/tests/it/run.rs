@@ -266,3 +266,74 @@ fn the_guest_goes_with_cargo() {
         }
     }
 }
+
+/// Compiles a program in C.
+fn compiled(dir: &Path, source: &str, options: &[&str]) -> std::path::PathBuf {
+    let (text, program) = (dir.join("source.c"), dir.join("program"));
+    fs::write(&text, source).unwrap();
+    let mut gcc = Command::new("gcc");
+    let done = output(gcc.arg("-o").arg(&program).arg(&text).args(options).current_dir(dir));
+    assert!(done.status.success(), "{}", super::package::text(&done));
+    program
+}
+
+#[test]
+fn programs_of_every_kind_run_or_say_why_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let hello = "#include <stdio.h>\nint main(void) { puts(\"hello\"); return 4; }\n";
+    let exec = |program: &Path| output(uml(&["exec"]).arg(program));
+    let fixed = compiled(dir.path(), hello, &["-static"]);
+    assert_eq!((exec(&fixed).status.code(), &exec(&fixed).stdout[..]), (Some(4), &b"hello\n"[..]));
+
+    // With a library that lies below /tmp and is found by a variable, and then not at all.
+    let library = dir.path().join("libother.so");
+    fs::rename(
+        compiled(dir.path(), "int four(void) { return 4; }", &["-shared", "-fPIC"]),
+        &library,
+    )
+    .unwrap();
+    let source = "int four(void);\nint main(void) { return four(); }\n";
+    let linked = compiled(dir.path(), source, &["-L.", "-lother"]);
+    let found = output(uml(&["exec"]).arg(&linked).env("LD_LIBRARY_PATH", dir.path()));
+    assert_eq!(found.status.code(), Some(4), "{}", text(&found));
+    let lost = exec(&linked);
+    assert_eq!(lost.status.code(), Some(127), "as on the host: {}", text(&lost));
+    assert!(text(&lost).contains("libother.so"), "{}", text(&lost));
+
+    // No standard input at all, and arguments of any bytes.
+    let mut closed = Command::new("sh");
+    let ours = env!("CARGO_BIN_EXE_cargo-uml");
+    closed.env("UML_TEST_KERNEL", real_kernel()).args(["-c", "exec \"$0\" exec cat <&-", ours]);
+    let said = output(&mut closed);
+    assert!(said.status.success() && said.stdout.is_empty(), "{}", text(&said));
+    let odd = std::ffi::OsStr::from_bytes(b" a\t\xff\n\"'");
+    let said = output(uml(&["exec", "printf", "%s"]).arg(odd));
+    assert_eq!(said.stdout, odd.as_bytes(), "{}", text(&said));
+}
+
+#[test]
+fn two_runs_in_one_workspace_do_not_disturb_each_other() {
+    let package = Package::new();
+    package.write("tests/two.rs", TESTS);
+    let start = |test: &str| {
+        let mut run = package.uml(&["test", "--test", "two", test]);
+        run.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    for run in [start("first"), start("second")] {
+        let said = run.wait_with_output().unwrap();
+        assert!(said.status.success(), "{}", text(&said));
+        assert!(text(&said).contains("1 passed"), "{}", text(&said));
+    }
+}
+
+/// Backtraces have files and lines, as on the host.
+#[test]
+fn backtraces_are_the_hosts() {
+    let package = Package::new();
+    package.write("tests/two.rs", "#[test]\nfn fails() {\n    inner();\n}\n#[inline(never)]\nfn inner() {\n    panic!(\"no\")\n}\n");
+    let said = output(package.uml(&["test", "--test", "two"]).env("RUST_BACKTRACE", "1"));
+    let shown = text(&said);
+    for place in ["two::inner", "./tests/two.rs:7:", "two::fails", "./tests/two.rs:3:"] {
+        assert!(shown.contains(place), "{place}: {shown}");
+    }
+}
