@@ -60,6 +60,8 @@ struct Stream {
     line: Vec<u8>,
     /// Whether the last line began a panic's report.
     is_panicking: bool,
+    /// Whether libtest's list of failed tests is under way.
+    is_listing: bool,
 }
 
 impl Watch {
@@ -120,6 +122,12 @@ impl Watch {
             }
             None => &line,
         };
+        // Where a test is not captured, the word is on a line of its own; but all are listed at the end.
+        let listed = line.strip_prefix("    ").filter(|name| !name.contains(' '));
+        match (self.streams[at].is_listing, listed) {
+            (true, Some(name)) => drop(self.found.failed.insert(name.to_owned())),
+            _ => self.streams[at].is_listing = line == "failures:",
+        }
         if std::mem::take(&mut self.streams[at].is_panicking)
             && let Some(panic) = self.found.panics.last_mut()
         {
@@ -193,7 +201,7 @@ mod tests {
             None,
             "test a ... \nthread 'a::b' (17) panicked at src/lib.rs:7:9:\nassertion failed: x\nnote: y\n\
              test a::b - should panic ... FAILED\ntest c ... ok\n\
-             thread 'main' panicked at /x/y:z.rs:1:2:\nlast",
+             thread 'main' panicked at /x/y:z.rs:1:2:\n    last\n\nfailures:\n    d::e\n    f\n\n    g",
         );
         let places: Vec<_> = found
             .panics
@@ -204,10 +212,10 @@ mod tests {
             places,
             [
                 ("a::b", "src/lib.rs", 7, 9, "assertion failed: x"),
-                ("main", "/x/y:z.rs", 1, 2, "last")
+                ("main", "/x/y:z.rs", 1, 2, "    last")
             ]
         );
-        assert_eq!(found.failed.into_iter().collect::<Vec<_>>(), ["a::b"]);
+        assert_eq!(found.failed.into_iter().collect::<Vec<_>>(), ["a::b", "d::e", "f"]);
     }
 
     #[test]
