@@ -147,6 +147,9 @@ mod vm;
 pub use builder::VmBuilder;
 pub use config::{Sandbox, Traps};
 pub use error::{ConfigError, Error, GuestEnd, KernelError};
+#[doc(hidden)]
+#[cfg(supported_host)]
+pub use results::Record;
 pub use stream::OutputStream;
 pub use uml_test_macros::{main, uml_test};
 pub use uml_test_protocol::TerminalSize;

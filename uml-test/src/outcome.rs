@@ -140,6 +140,18 @@ pub struct KernelExit {
     pub exit: Option<Exit>,
 }
 
+impl KernelExit {
+    /// Whether the kernel panicked.
+    pub fn is_panic(self) -> bool {
+        self.exit == Some(Exit::Signal(PANIC_SIGNAL))
+    }
+
+    /// Whether it powered off.
+    pub fn is_power_off(self) -> bool {
+        self.exit == Some(Exit::Code(0))
+    }
+}
+
 /// How the control channel ended, where it ended before it should.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChannelEnd {
@@ -286,7 +298,7 @@ pub fn judge(facts: &Facts, expected: ShouldPanic) -> Outcome {
 }
 
 fn panicked(facts: &Facts) -> bool {
-    facts.kernel.is_some_and(|kernel| kernel.exit == Some(Exit::Signal(PANIC_SIGNAL)))
+    facts.kernel.is_some_and(KernelExit::is_panic)
 }
 
 fn judge_process(process: &ProcessEnd, expected: ShouldPanic) -> Outcome {

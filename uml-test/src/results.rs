@@ -14,13 +14,20 @@ use crate::outcome::Outcome;
 use crate::runner::Run;
 
 /// A test's result, as its harness shows it.
-struct Record<'r> {
-    binary: String,
-    test: String,
-    kernel: String,
-    outcome: &'r str,
-    reason: String,
-    took: Duration,
+#[derive(Debug)]
+pub struct Record<'r> {
+    /// The test binary, as [`Record::binary`] gives it.
+    pub binary: String,
+    /// The test's name in it.
+    pub test: String,
+    /// The kernel's path.
+    pub kernel: String,
+    /// One of the words that `docs/settings.md` lists.
+    pub outcome: &'r str,
+    /// One line; empty for a pass.
+    pub reason: String,
+    /// How long it took.
+    pub took: Duration,
 }
 
 /// The word for an outcome.
@@ -43,12 +50,13 @@ pub(crate) fn word(outcome: &Outcome) -> &'static str {
 /// # Errors
 /// What could not be written, and why.
 pub(crate) fn write(case: &TestCase, run: &Run, shown: &str) -> Result<(), String> {
-    // A path that is not absolute has failed the test with a message of its own.
-    let dir = variable("UML_TEST_RESULTS").map(PathBuf::from).filter(|dir| dir.is_absolute());
-    let Some(dir) = dir else { return Ok(()) };
+    let Some(dir) = Record::directory() else { return Ok(()) };
     let text = run.outcome.to_string();
     let record = Record {
-        binary: binary(case),
+        binary: Record::binary(
+            &config::manifest_dir(case.manifest_dir),
+            &std::env::current_exe().unwrap_or_default(),
+        ),
         test: case.name(),
         kernel: artifacts::kernel(&run.config)
             .map(|kernel| std::path::absolute(&kernel).unwrap_or(kernel).display().to_string())
@@ -66,8 +74,7 @@ pub(crate) fn write(case: &TestCase, run: &Run, shown: &str) -> Result<(), Strin
         },
         took: run.took,
     };
-    put(&dir, &record.to_json())
-        .map_err(|error| format!("write a result record into {}: {error}", dir.display()))
+    record.write(&dir)
 }
 
 /// Whole under a name of its own, or not at all.
@@ -79,16 +86,6 @@ fn put(dir: &Path, json: &str) -> std::io::Result<()> {
     let unfinished = dir.join(format!(".{name}"));
     fs::write(&unfinished, json)?;
     fs::rename(&unfinished, dir.join(format!("{name}.json")))
-}
-
-/// `PACKAGE/BINARY`.
-fn binary(case: &TestCase) -> String {
-    let manifest_dir = config::manifest_dir(case.manifest_dir);
-    let package = variable("CARGO_PKG_NAME")
-        .unwrap_or_else(|| manifest_dir.file_name().map(ToOwned::to_owned).unwrap_or_default());
-    let executable = std::env::current_exe().unwrap_or_default();
-    let stem = executable.file_stem().unwrap_or_default().to_string_lossy();
-    format!("{}/{}", package.display(), without_hash(&stem))
 }
 
 /// A test binary's name without what cargo appends.
@@ -106,6 +103,33 @@ fn first_line(text: &str) -> String {
 }
 
 impl Record<'_> {
+    /// Where records are asked for. A path that is not absolute is for others to complain of.
+    pub fn directory() -> Option<PathBuf> {
+        variable("UML_TEST_RESULTS").map(PathBuf::from).filter(|dir| dir.is_absolute())
+    }
+
+    /// `PACKAGE/BINARY`: the package that cargo says, else its directory's name; the executable's
+    /// name without what cargo appends.
+    pub fn binary(manifest_dir: &Path, executable: &Path) -> String {
+        let package = variable("CARGO_PKG_NAME")
+            .unwrap_or_else(|| manifest_dir.file_name().map(ToOwned::to_owned).unwrap_or_default());
+        format!("{}/{}", package.display(), Self::binary_name(executable))
+    }
+
+    /// The executable's name without what cargo appends.
+    pub fn binary_name(executable: &Path) -> String {
+        without_hash(&executable.file_stem().unwrap_or_default().to_string_lossy()).to_owned()
+    }
+
+    /// Writes it into a directory, under a name of its own.
+    ///
+    /// # Errors
+    /// What could not be written, and why.
+    pub fn write(&self, dir: &Path) -> Result<(), String> {
+        put(dir, &self.to_json())
+            .map_err(|error| format!("write a result record into {}: {error}", dir.display()))
+    }
+
     fn to_json(&self) -> String {
         let Self { binary, test, kernel, outcome, reason, took } = self;
         let mut json = String::from("{");

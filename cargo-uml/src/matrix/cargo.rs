@@ -71,6 +71,61 @@ impl Invocation {
         !matches!(code, Some(code) if code == 0 || code == tests)
     }
 
+    pub(crate) fn is_nextest(&self) -> bool {
+        self.nextest
+    }
+
+    /// The arguments of `cargo nextest list` for the tests that would run: without those that only a run has.
+    pub(crate) fn list(&self) -> Vec<OsString> {
+        const FLAGS: [&str; 9] = [
+            ALL,
+            "--fail-fast",
+            "--ff",
+            "--nff",
+            "--no-capture",
+            "--nocapture",
+            "--hide-progress-bar",
+            "--no-input-handler",
+            "--no-output-indent",
+        ];
+        const WITH_VALUE: [&str; 14] = [
+            "-j",
+            "--test-threads",
+            "--jobs",
+            "--retries",
+            "--flaky-result",
+            "--max-fail",
+            "--failure-output",
+            "--success-output",
+            "--status-level",
+            "--final-status-level",
+            "--show-progress",
+            "--no-tests",
+            "--max-progress-running",
+            "--message-format",
+        ];
+        let mut list = Vec::new();
+        let mut rest = self.arguments.iter();
+        while let Some(argument) = rest.next() {
+            if argument == "--" {
+                list.push(argument.clone());
+                list.extend(rest.cloned());
+                break;
+            }
+            let text = argument.to_string_lossy();
+            let name = text.split('=').next().unwrap_or_default();
+            let is_joined_jobs = text.starts_with("-j") && !text.starts_with("--");
+            if WITH_VALUE.contains(&name) {
+                if !text.contains('=') {
+                    rest.next();
+                }
+            } else if !FLAGS.contains(&name) && !is_joined_jobs {
+                list.push(argument.clone());
+            }
+        }
+        list
+    }
+
     /// The command as one would type it, without its arguments.
     pub(crate) fn name(&self) -> &'static str {
         if self.nextest { "cargo nextest run" } else { "cargo test" }
@@ -106,6 +161,17 @@ mod tests {
     fn no_option_is_given_twice() {
         assert_eq!(of(false, &[ALL, "x"]).test(), ["test", ALL, "x"]);
         assert_eq!(of(false, &["--", ALL]).test(), ["test", ALL, "--", ALL]);
+    }
+
+    #[test]
+    fn a_list_has_the_arguments_that_select() {
+        let run = ["-j", "4", "-j2", "--retries=3", "-E", "test(x)", "--no-capture", "-p", "x"];
+        let more = ["--partition", "count:1/2", "--", "--skip", "-j"];
+        let list = of(true, &[&run[..], &more].concat()).list();
+        assert_eq!(
+            list,
+            ["-E", "test(x)", "-p", "x", "--partition", "count:1/2", "--", "--skip", "-j"]
+        );
     }
 
     #[test]

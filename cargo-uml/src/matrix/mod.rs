@@ -7,6 +7,7 @@
 mod cargo;
 mod child;
 mod kernels;
+mod plan;
 mod record;
 mod results;
 mod table;
@@ -27,6 +28,7 @@ use self::results::{Column, Results, Run};
 use crate::cli::Format;
 use crate::kernel::cache::Cache;
 use crate::report::Reporter;
+use crate::run;
 
 /// A test failed or left no record with some kernel.
 pub(crate) const EXIT_TESTS_FAILED: u8 = 11;
@@ -43,6 +45,9 @@ pub(crate) struct MatrixArguments {
     /// Run `cargo nextest run` instead of `cargo test`
     #[arg(long)]
     nextest: bool,
+    /// Run test binaries that know nothing of uml-test in guests too, each test in one of its own
+    #[arg(long)]
+    in_guests: bool,
     /// How to print the results; with json cargo's output goes to stderr
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -53,12 +58,13 @@ pub(crate) struct MatrixArguments {
 
 /// Runs the tests with every kernel and prints the table.
 pub(crate) fn run(arguments: MatrixArguments, reporter: &Reporter) -> anyhow::Result<ExitCode> {
-    let MatrixArguments { kernels, nextest, format, arguments } = arguments;
+    let MatrixArguments { kernels, nextest, in_guests, format, arguments } = arguments;
     // Paths are enough without a cache.
     let cache = Cache::locate().ok();
     let chosen = kernels::choose(&kernels, cache.as_ref())?;
     let matrix = Matrix {
         invocation: Invocation::new(nextest, arguments),
+        in_guests,
         format,
         signals: Signals::block().context("could not take over signals")?,
         reporter,
@@ -71,6 +77,7 @@ pub(crate) fn run(arguments: MatrixArguments, reporter: &Reporter) -> anyhow::Re
             path: kernel.linux,
             run: None,
             records: Vec::new(),
+            planned: Vec::new(),
         })
         .collect();
     let end = matrix.fill(&mut columns, &target)?;
@@ -95,6 +102,7 @@ enum End {
 
 struct Matrix<'reporter> {
     invocation: Invocation,
+    in_guests: bool,
     format: Format,
     signals: Signals,
     reporter: &'reporter Reporter,
@@ -127,6 +135,10 @@ impl Matrix<'_> {
                 return Ok(End::CargoFailed);
             }
         }
+        let planned = match self.in_guests {
+            true => plan::tests(&self.invocation)?,
+            false => Vec::new(),
+        };
         std::fs::create_dir_all(target)
             .with_context(|| format!("could not create {}", target.display()))?;
         let count = columns.len();
@@ -140,6 +152,10 @@ impl Matrix<'_> {
                 .args(self.invocation.test())
                 .env("UML_TEST_KERNEL", &column.path)
                 .env("UML_TEST_RESULTS", directory.path());
+            if self.in_guests {
+                run::cargo::with_kernel(&mut command, &column.path, !self.invocation.is_nextest())?;
+            }
+            column.planned.clone_from(&planned);
             let ended = self.cargo(&mut command)?;
             column.run = Some(Run::new(ended.status, started.elapsed()));
             column.records = record::read(directory.path())?;

@@ -63,6 +63,8 @@ pub(crate) struct Column {
     pub(crate) path: PathBuf,
     pub(crate) run: Option<Run>,
     pub(crate) records: Vec<Record>,
+    /// Binary and name of tests that it was to run, as far as that is known.
+    pub(crate) planned: Vec<(String, String)>,
 }
 
 impl Run {
@@ -80,6 +82,9 @@ impl Results {
     pub(crate) fn new(columns: Vec<Column>, interrupted: bool) -> Self {
         let mut rows: BTreeMap<(String, String), Vec<Vec<&Record>>> = BTreeMap::new();
         for (at, column) in columns.iter().enumerate() {
+            for key in &column.planned {
+                rows.entry(key.clone()).or_insert_with(|| vec![Vec::new(); columns.len()]);
+            }
             for record in &column.records {
                 let key = (record.binary.clone(), record.test.clone());
                 rows.entry(key).or_insert_with(|| vec![Vec::new(); columns.len()])[at].push(record);
@@ -154,7 +159,8 @@ pub(super) mod tests {
     /// A kernel whose run ended with `exit_code`; `None` for one that was not come to.
     pub(crate) fn column(name: &str, exit_code: Option<i32>, records: Vec<Record>) -> Column {
         let run = exit_code.map(|code| Run { exit_code: Some(code), signal: None, seconds: 1.0 });
-        Column { name: name.to_owned(), path: format!("/{name}/linux").into(), run, records }
+        let path = format!("/{name}/linux").into();
+        Column { name: name.to_owned(), path, run, records, planned: Vec::new() }
     }
 
     fn good(columns: Vec<Column>) -> bool {
@@ -182,6 +188,13 @@ pub(super) mod tests {
         // one kernel lacks a test
         let both = vec![pass(), record("b", Passed, "")];
         assert!(!good(vec![column("1", Some(0), both), column("2", Some(0), vec![pass()])]));
+        // a planned test left no record with any kernel
+        let mut planned = column("1", Some(0), vec![pass()]);
+        planned.planned = vec![("demo/it".to_owned(), "a".to_owned())];
+        assert!(good(vec![planned]));
+        let mut planned = column("1", Some(0), vec![pass()]);
+        planned.planned = vec![("demo/it".to_owned(), "b".to_owned())];
+        assert!(!good(vec![planned]));
         // one was not come to
         assert!(!good(vec![column("1", Some(0), vec![pass()]), column("2", None, vec![])]));
         assert!(!Results::new(vec![column("1", Some(0), vec![pass()])], true).good);

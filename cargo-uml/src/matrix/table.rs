@@ -123,8 +123,8 @@ fn remarks(results: &Results) -> Vec<String> {
     let missing = |kernel: &&Kernel| kernel.totals.contains_key(&Outcome::Missing);
     if ran().any(|kernel| missing(&kernel)) && !results.interrupted {
         remarks.push(
-            "MISSING tests left no record with that kernel though they did with another: their binary crashed, or \
-             did not list them."
+            "MISSING tests left no record with that kernel though they did with another, or were to run: their binary \
+             crashed, or did not list them."
                 .to_owned(),
         );
     }

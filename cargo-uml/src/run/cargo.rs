@@ -46,14 +46,28 @@ pub(crate) fn run(
     }
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // Variables: an option of cargo's can't replace a runner in a configuration file that is of another form.
+    set_runner(&mut cargo, &options)?;
+    cargo.arg(subcommand);
+    let error = cargo.args(arguments).exec();
+    Err(error).context("could not run cargo")
+}
+
+/// Has what `cargo` starts run in guests with this kernel; with `isolate` each test of a binary by itself.
+pub(crate) fn with_kernel(cargo: &mut Command, kernel: &Path, isolate: bool) -> anyhow::Result<()> {
+    let kernel = kernel.to_str().with_context(|| format!("{} is no UTF-8", kernel.display()))?;
+    let mut options = RunnerOptions::default();
+    options.guest.kernel = Some(kernel.to_owned());
+    options.test.isolate = isolate;
+    set_runner(cargo, &options)
+}
+
+/// Has `cargo` start programs with this program.
+fn set_runner(cargo: &mut Command, options: &RunnerOptions) -> anyhow::Result<()> {
     let runner = format!("{} runner", this_program()?);
     for target in TARGETS {
         cargo.env(runner_variable(target), &runner);
     }
-    options.pass_by(&mut cargo)?;
-    cargo.arg(subcommand);
-    let error = cargo.args(arguments).exec();
-    Err(error).context("could not run cargo")
+    options.pass_by(cargo)
 }
 
 /// Refuses a target whose programs cargo would start on the host, past the runner.

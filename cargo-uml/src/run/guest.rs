@@ -230,6 +230,31 @@ impl Ended {
         matches!(self.how, How::Itself { status, .. } if status.success())
     }
 
+    /// The word for it in a result record, where it was no success.
+    pub(crate) fn word(&self) -> &'static str {
+        match &self.how {
+            How::Itself { is_out_of_memory: true, .. } => "out-of-memory",
+            How::Itself { .. } => "failed",
+            How::Unknown { error, .. } => match error.downcast_ref::<Error>() {
+                Some(Error::TimedOut { .. }) => "timed-out",
+                Some(Error::Gone { end, .. }) => match end.kernel {
+                    Some(kernel) if kernel.is_panic() => "kernel-panicked",
+                    Some(kernel) if kernel.is_power_off() => "guest-ended",
+                    _ => "infrastructure",
+                },
+                _ => "infrastructure",
+            },
+        }
+    }
+
+    /// How it ended, on one line.
+    pub(crate) fn shown(&self) -> String {
+        match &self.how {
+            How::Itself { status, .. } => status.to_string(),
+            How::Unknown { error, .. } => format!("{error:#}"),
+        }
+    }
+
     /// What there is to say of it beside the exit status.
     pub(crate) fn explain(&self) -> Vec<String> {
         let mut notes = Vec::new();

@@ -6,7 +6,6 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
 #[cfg(test)]
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,9 +17,9 @@ use uml_test::OutputStream;
 
 use super::github;
 use super::guest::{Ended, Guest, How};
-use super::junit;
 use super::options::{GuestOptions, RunnerOptions};
 use super::watch::{Found, Watch};
+use super::{junit, record};
 use crate::report::Reporter;
 
 /// How much of a test's output is kept: so many bytes of its beginning, and so many of its end.
@@ -65,7 +64,11 @@ struct LibtestArguments {
 pub(crate) enum Outcome {
     Passed,
     Ignored,
-    Failed { reason: String },
+    /// With the word for it in a result record.
+    Failed {
+        word: &'static str,
+        reason: String,
+    },
 }
 
 /// A test's result.
@@ -131,7 +134,7 @@ pub(crate) fn run(
             took: Duration::ZERO,
         }));
         results.sort_by(|one, other| one.name.cmp(&other.name));
-        junit::add(path, &name_of(program), &results)?;
+        junit::add(path, &record::binary(program), &results)?;
     }
     Ok(Some(!has_failed))
 }
@@ -209,7 +212,10 @@ impl Binary {
         let output = std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner));
         let (outcome, found) = match ended {
             Ok((ended, found)) => (judge(&ended, &output, &found), found),
-            Err(error) => (Outcome::Failed { reason: format!("{error:#}") }, Found::default()),
+            Err(error) => {
+                let (word, reason) = ("infrastructure", format!("{error:#}"));
+                (Outcome::Failed { word, reason }, Found::default())
+            }
         };
         let result = TestResult {
             name: name.to_owned(),
@@ -225,7 +231,7 @@ impl Binary {
                 }
                 Ok(())
             }
-            Outcome::Failed { reason } => {
+            Outcome::Failed { reason, .. } => {
                 annotate(name, reason, &found, reporter);
                 match text.is_empty() {
                     true => Err(Failed::from(reason)),
@@ -233,6 +239,7 @@ impl Binary {
                 }
             }
         };
+        record::of(&self.options, &self.program, &result, reporter);
         self.results.lock().unwrap_or_else(PoisonError::into_inner).push(result);
         shown
     }
@@ -269,7 +276,7 @@ fn annotate(name: &str, reason: &str, found: &Found, reporter: &Reporter) {
 
 /// What a test's run says. Its harness has to have said so too: a body that ends its process with code 0 has not passed.
 fn judge(ended: &Ended, output: &Kept, found: &Found) -> Outcome {
-    let failed = |reason: String| Outcome::Failed { reason };
+    let failed = |reason: String| Outcome::Failed { word: ended.word(), reason };
     let mut reasons = ended.explain();
     let How::Itself { status, .. } = &ended.how else { return failed(reasons.join("\n")) };
     if let Some(signal) = status.signal() {
@@ -354,19 +361,6 @@ impl Kept {
     }
 }
 
-/// The binary's name, as people know it: the package's and the file's, without what cargo appends.
-fn name_of(program: &OsStr) -> String {
-    let stem = Path::new(program).file_stem().unwrap_or_default().to_string_lossy();
-    let name = match stem.rsplit_once('-') {
-        Some((name, hash)) if hash.len() == 16 => name,
-        _ => &stem,
-    };
-    match std::env::var("CARGO_PKG_NAME") {
-        Ok(package) => format!("{package}/{name}"),
-        Err(_) => name.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -389,7 +383,7 @@ mod tests {
         const PASSED: &str = "running 1 test\ntest a ... ok\n\ntest result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out; finished in 0.00s\n\n";
         assert_eq!(judged(0, PASSED), Outcome::Passed);
         let failed = |raw: i32, stdout: &str, says: &str| match judged(raw, stdout) {
-            Outcome::Failed { reason } => assert!(reason.contains(says), "{reason}"),
+            Outcome::Failed { reason, .. } => assert!(reason.contains(says), "{reason}"),
             other => panic!("{stdout}: {other:?}"),
         };
         failed(0, "running 1 test\ntest a ... ", "code 0 before");

@@ -50,7 +50,7 @@ fn suite(binary: &str, results: &[TestResult]) -> TestSuite {
         let status = match &result.outcome {
             Outcome::Passed => TestCaseStatus::success(),
             Outcome::Ignored => TestCaseStatus::skipped(),
-            Outcome::Failed { reason } => {
+            Outcome::Failed { reason, .. } => {
                 let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
                 status.set_message(reason.lines().next().unwrap_or_default());
                 status.set_description(&**reason);
@@ -83,7 +83,7 @@ mod tests {
             output: b"said \xff\x1b[1m <b>\n".to_vec(),
             took: Duration::from_millis(1500),
         };
-        let failed = Outcome::Failed { reason: "exit code 3\n& more".to_owned() };
+        let failed = Outcome::Failed { word: "failed", reason: "exit code 3\n& more".to_owned() };
         begin(&path).unwrap();
         add(&path, "x/one", &[result("a", Outcome::Passed), result("b", failed)]).unwrap();
         add(&path, "x/two", &[result("c", Outcome::Ignored)]).unwrap();

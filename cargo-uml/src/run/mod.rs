@@ -8,7 +8,8 @@ mod isolate;
 mod junit;
 mod options;
 mod parent;
-mod program;
+pub(crate) mod program;
+mod record;
 mod terminal;
 mod watch;
 
@@ -16,6 +17,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use self::guest::{EXIT_NO_VERDICT, EXIT_NOT_EXECUTABLE};
 use self::guest::{Ended, Streams};
@@ -148,8 +150,12 @@ pub(crate) fn runner(arguments: &RunnerArguments, reporter: &'static Reporter) -
                     Err(error) => no_verdict(&error, reporter),
                 }
             }
+            let started = Instant::now();
             match watched(options, program, rest) {
-                Ok((ended, found)) => conclude(ended, &found, &options.test, reporter),
+                Ok((ended, found)) => {
+                    record::of_run(options, program, rest, &ended, &found, started, reporter);
+                    conclude(ended, &found, &options.test, reporter)
+                }
                 Err(error) => no_verdict(&error, reporter),
             }
         }
@@ -163,7 +169,7 @@ fn watched(
     arguments: &[OsString],
 ) -> anyhow::Result<(Ended, Found)> {
     let denied = options.test.deny_skips.as_deref();
-    if denied.is_none() && !github::is_here() {
+    if denied.is_none() && !github::is_here() && !record::is_wanted() {
         return guest::run(&options.guest, program, arguments, &[], Streams::Passed);
     }
     // libtest does not show what passing tests wrote, which is what tells.

@@ -11,7 +11,8 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::doctor::link_real_kernel;
-use crate::fixture::{Run, run};
+use crate::fixture::{Run, real_kernel, run};
+use crate::package::{Package, output, text};
 
 /// Does what cargo does as far as the matrix can tell. Its steering: `kernels/ID/script` beside the kernel is run for
 /// `test` and `nextest`; a file `broken` makes the build fail.
@@ -276,4 +277,90 @@ fn an_example_with_one_kernel_under_two_names() {
             );
         }
     }
+}
+
+/// A crate that knows nothing of uml-test: its tests run in guests too, and each has its record.
+#[test]
+fn other_peoples_tests_run_in_guests() {
+    let package = Package::new();
+    package.write(
+        "tests/ends.rs",
+        "#[test]\nfn passes() { assert!(plain::in_guest()); }\n\
+         #[test]\nfn panics() { panic!(\"no good\") }\n\
+         #[test]\nfn exits() { std::process::exit(0) }\n\
+         #[test]\n#[ignore]\nfn ignored() {}\n\
+         #[test]\nfn crashes() { std::fs::write(\"/proc/sysrq-trigger\", \"c\").unwrap(); }\n",
+    );
+    let kernel = real_kernel();
+    let matrix = |more: &[&str]| {
+        let fixed =
+            ["matrix", "--in-guests", "--format", "json", "--kernel", kernel.to_str().unwrap()];
+        let said = output(&mut package.uml(&[&fixed, more].concat()));
+        let json: serde_json::Value = serde_json::from_slice(&said.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", text(&said)));
+        let mut tests: Vec<[String; 4]> = Vec::new();
+        for test in json["tests"].as_array().unwrap() {
+            let result = &test["results"][0];
+            let fields = [&test["binary"], &test["test"], &result["outcome"], &result["reason"]];
+            tests.push(fields.map(|field| field.as_str().unwrap().to_owned()));
+        }
+        (said.status.code(), tests)
+    };
+    let early = "the test binary exited with code 0 before the test's end";
+    let (code, tests) = matrix(&["--", "--test", "ends"]);
+    assert_eq!(code, Some(11), "{tests:?}");
+    let outcomes: Vec<_> = tests.iter().map(|test| (&*test[1], &*test[2])).collect();
+    assert_eq!(
+        outcomes,
+        [
+            ("crashes", "kernel-panicked"),
+            ("exits", "failed"),
+            ("panics", "failed"),
+            ("passes", "passed")
+        ]
+    );
+    assert_eq!((&*tests[0][0], &*tests[1][3], &*tests[2][3]), ("plain/ends", early, "no good"));
+
+    if !Command::new("cargo").args(["nextest", "--version"]).output().unwrap().status.success() {
+        return; // CI has it
+    }
+    let (code, tests) = matrix(&["--nextest", "--", "--test", "ends", "-j1", "--retries", "1"]);
+    let outcomes: Vec<_> = tests.iter().map(|test| (&*test[1], &*test[2])).collect();
+    assert_eq!(code, Some(11), "{tests:?}");
+    assert_eq!(
+        outcomes,
+        // nextest takes an exit code of 0 for a pass.
+        [
+            ("crashes", "kernel-panicked"),
+            ("exits", "passed"),
+            ("panics", "failed"),
+            ("passes", "passed")
+        ]
+    );
+    // Of a partition what it has is planned, and all of it is recorded.
+    let parts = ["slice:1/2", "slice:2/2"]
+        .map(|part| matrix(&["--nextest", "--", "--test", "ends", "--partition", part]).1.len());
+    assert_eq!(parts, [2, 2]);
+}
+
+/// A planned test that no kernel has a record of is missed.
+#[test]
+fn a_planned_test_without_a_record_is_missed() {
+    let package = Package::new();
+    if !Command::new("cargo").args(["nextest", "--version"]).output().unwrap().status.success() {
+        return; // CI has it
+    }
+    // Its record vanishes: the runner does not know where to put it.
+    package.write("tests/two.rs", "#[test]\nfn passes() {}\n");
+    package.write(
+        ".config/nextest.toml",
+        "experimental = [\"wrapper-scripts\"]\n[scripts.wrapper.lost]\ncommand = \"env -u UML_TEST_RESULTS\"\n\
+         [[profile.default.scripts]]\nfilter = \"all()\"\nrun-wrapper = \"lost\"\n",
+    );
+    let kernel = real_kernel();
+    let mut matrix = package.uml(&["matrix", "--in-guests", "--nextest", "--kernel"]);
+    matrix.arg(&kernel).args(["--", "--test", "two"]);
+    let said = output(&mut matrix);
+    assert_eq!(said.status.code(), Some(11), "{}", text(&said));
+    assert!(text(&said).contains("MISSING"), "{}", text(&said));
 }

@@ -1,0 +1,112 @@
+//! Result records of tests that know nothing of uml-test, for `cargo uml matrix`: as uml-test writes them of its own.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use uml_test::Record;
+
+use super::guest::Ended;
+use super::isolate::{Outcome, TestResult};
+use super::options::RunnerOptions;
+use super::watch::Found;
+use crate::report::Reporter;
+
+/// Whether somebody wants them.
+pub(crate) fn is_wanted() -> bool {
+    Record::directory().is_some()
+}
+
+/// The name of a test binary in records and reports.
+pub(crate) fn binary(program: &OsStr) -> String {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default();
+    Record::binary(&package, Path::new(program))
+}
+
+/// Records a test that was isolated.
+pub(crate) fn of(
+    options: &RunnerOptions,
+    program: &OsStr,
+    result: &TestResult,
+    reporter: &Reporter,
+) {
+    let (word, reason) = match &result.outcome {
+        Outcome::Passed => ("passed", ""),
+        Outcome::Ignored => ("ignored", ""),
+        Outcome::Failed { word, reason } => (*word, &**reason),
+    };
+    write(options, program, &result.name, word, reason, result.took, reporter);
+}
+
+/// Records the run of a binary, if it was the run of one test, as nextest has them.
+pub(crate) fn of_run(
+    options: &RunnerOptions,
+    program: &OsStr,
+    arguments: &[OsString],
+    ended: &Ended,
+    found: &Found,
+    started: Instant,
+    reporter: &Reporter,
+) {
+    let Some(test) = the_one_test(arguments) else { return };
+    let denied = options.test.deny_skips.as_ref().and(found.skips.first());
+    let (word, reason) = match (ended.is_success(), denied) {
+        (true, None) => ("passed", String::new()),
+        (true, Some(line)) => ("failed", format!("the test skipped itself: {line}")),
+        (false, _) => {
+            let panic = found.panics.first().map(|panic| panic.message.clone());
+            (ended.word(), panic.unwrap_or_else(|| ended.shown()))
+        }
+    };
+    write(options, program, &test, word, &reason, started.elapsed(), reporter);
+}
+
+/// The test that a binary is asked to run, if it is one by its exact name.
+fn the_one_test(arguments: &[OsString]) -> Option<String> {
+    let arguments: Vec<&str> =
+        arguments.iter().map(|argument| argument.to_str()).collect::<Option<_>>()?;
+    let mut names = arguments.iter().filter(|argument| !argument.starts_with('-'));
+    let name = names.next().filter(|_| arguments.contains(&"--exact"))?;
+    names.next().is_none().then(|| (*name).to_owned())
+}
+
+fn write(
+    options: &RunnerOptions,
+    program: &OsStr,
+    test: &str,
+    outcome: &str,
+    reason: &str,
+    took: Duration,
+    reporter: &Reporter,
+) {
+    let Some(directory) = Record::directory() else { return };
+    let record = Record {
+        binary: binary(program),
+        test: test.to_owned(),
+        kernel: options.guest.kernel.clone().unwrap_or_default(),
+        outcome,
+        reason: reason.lines().next().unwrap_or_default().to_owned(),
+        took,
+    };
+    // It changes no verdict, and is missed by whoever wanted it.
+    if let Err(error) = record.write(&directory) {
+        reporter.note(format_args!("cargo uml: {error}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_run_of_one_test_is_that_tests() {
+        let test = |arguments: &[&str]| {
+            the_one_test(&arguments.iter().map(OsString::from).collect::<Vec<_>>())
+        };
+        assert_eq!(test(&["--exact", "a::b", "--nocapture"]).as_deref(), Some("a::b"));
+        assert_eq!(test(&["a", "--exact", "--ignored"]).as_deref(), Some("a"));
+        assert_eq!(test(&["a"]), None);
+        assert_eq!(test(&["--exact", "a", "b"]), None);
+        assert_eq!(test(&[]), None);
+    }
+}
