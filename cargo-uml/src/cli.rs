@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Run(CargoArguments),
     /// Run cargo nextest with each test in a guest of its own
     Nextest(CargoArguments),
+    /// Run cargo llvm-cov with each test binary in a guest
+    LlvmCov(CargoArguments),
     /// Run a program in a guest
     ///
     /// As root in a fresh kernel, with the host's files, this working directory and environment, on this standard
@@ -254,7 +256,7 @@ fn as_parsed(mut arguments: Vec<OsString>) -> Vec<OsString> {
         arguments.remove(1);
     }
     // All that follows is cargo's, also a `--` that comes first.
-    let is_cargos = ["test", "bench", "run", "nextest"]
+    let is_cargos = ["test", "bench", "run", "nextest", "llvm-cov"]
         .iter()
         .any(|name| arguments.get(1) == Some(&name.into()));
     let is_help = arguments.get(2).is_some_and(|argument| argument == "--help" || argument == "-h");

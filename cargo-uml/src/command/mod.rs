@@ -32,6 +32,7 @@ pub(crate) fn run(command: Command, reporter: &'static Reporter) -> anyhow::Resu
         Command::Bench(cargo) => match run::cargo::run("bench", cargo.arguments, reporter)? {},
         Command::Run(cargo) => match run::cargo::run("run", cargo.arguments, reporter)? {},
         Command::Nextest(cargo) => match run::cargo::run("nextest", cargo.arguments, reporter)? {},
+        Command::LlvmCov(cargo) => match run::cargo::run("llvm-cov", cargo.arguments, reporter)? {},
         Command::Exec(arguments) => run::exec(&arguments, reporter),
         Command::Shell(arguments) => run::shell(&arguments, reporter),
         Command::Runner(arguments) => run::runner(&arguments, reporter),

@@ -125,6 +125,32 @@ fn nextest_gives_each_test_a_kernel() {
     assert!(text(&said).contains("3 tests run: 3 passed"), "{}", text(&said));
 }
 
+/// Built and archived on one machine, run on another, where it lies elsewhere.
+#[test]
+fn an_archive_of_nextests_runs_elsewhere() {
+    let (package, other) = (Package::new(), Package::new());
+    if !Command::new("cargo").args(["nextest", "--version"]).output().unwrap().status.success() {
+        return; // CI has it
+    }
+    for package in [&package, &other] {
+        let reads = "#[test]\nfn finds_its_files() {\n    assert!(plain::in_guest());\n    \
+                     assert_eq!(std::fs::read_to_string(\"data\").unwrap(), \"here\");\n}\n";
+        package.write("tests/files.rs", reads);
+    }
+    other.write("data", "here");
+    let archive = other.path().join("tests.tar.zst");
+    let archive = archive.to_str().unwrap();
+    let mut build = Command::new("cargo");
+    build.args(["nextest", "archive", "--archive-file", archive]).current_dir(package.path());
+    let built = output(build.env_remove("CARGO_TARGET_DIR"));
+    assert!(built.status.success(), "{}", text(&built));
+    drop(package);
+    let run = ["nextest", "run", "--archive-file", archive, "--workspace-remap", "."];
+    let said = output(&mut other.uml(&run));
+    assert!(said.status.success(), "{}", text(&said));
+    assert!(text(&said).contains("2 tests run: 2 passed"), "{}", text(&said));
+}
+
 /// A profile for each guest, on the host, although each has its own numbers of processes.
 #[test]
 fn coverage_profiles_come_back() {
@@ -336,4 +362,37 @@ fn backtraces_are_the_hosts() {
     for place in ["two::inner", "./tests/two.rs:7:", "two::fails", "./tests/two.rs:3:"] {
         assert!(shown.contains(place), "{place}: {shown}");
     }
+}
+
+/// A branch that no host runs, covered in one report with what the host runs.
+#[test]
+#[ignore = "needs cargo-llvm-cov and rustup's llvm-tools"]
+fn reports_of_coverage_are_merged() {
+    let package = Package::new();
+    package.write(
+        "src/lib.rs",
+        "pub fn kernel() -> &'static str {\n    if std::fs::read(\"/proc/sys/kernel/hostname\").unwrap() == b\"uml-test\\n\" {\n        \
+         \"a guest's\"\n    } else {\n        \"the host's\"\n    }\n}\n\
+         #[test]\nfn says() {\n    assert!(kernel().contains(\"'s\"));\n}\n",
+    );
+    package.write("src/main.rs", "fn main() {}\n");
+    let cov = |command: &mut Command| {
+        let said = output(command.env_remove("CARGO_TARGET_DIR"));
+        assert!(said.status.success(), "{}", text(&said));
+        String::from_utf8(said.stdout).unwrap()
+    };
+    cov(&mut package.uml(&["llvm-cov", "--no-report", "--lib"]));
+    let mut host = Command::new("cargo");
+    let host = host.current_dir(package.path());
+    let guests = cov(host.args(["llvm-cov", "report", "--text"]));
+    let line = |report: &str, what: &str| {
+        let line = report.lines().find(|line| line.contains(what)).unwrap();
+        line.split('|').nth(1).unwrap().trim().parse::<u32>().unwrap()
+    };
+    assert_eq!((line(&guests, "\"a guest's\""), line(&guests, "\"the host's\"")), (1, 0));
+    let mut host = Command::new("cargo");
+    cov(host.current_dir(package.path()).args(["llvm-cov", "--no-report", "--lib"]));
+    let mut report = Command::new("cargo");
+    let both = cov(report.current_dir(package.path()).args(["llvm-cov", "report", "--text"]));
+    assert_eq!((line(&both, "\"a guest's\""), line(&both, "\"the host's\"")), (1, 1));
 }
