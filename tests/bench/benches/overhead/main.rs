@@ -8,6 +8,7 @@
 
 mod floor;
 mod kernels;
+mod others;
 mod programs;
 
 use std::io::Read;
@@ -28,16 +29,19 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let programs = programs::build().context("build the measured test binaries")?;
+    let uml = others::CargoUml::build()?;
     let floor = floor::Floor::new()?;
     println!("kernel {}, {ROUNDS} rounds, medians\n", floor.kernel().display());
 
     let mut bare = Vec::new();
     let mut command = Vec::new();
+    let mut exec = Vec::new();
     let mut libtest = Vec::new();
     let mut custom = Vec::new();
     for _ in 0..ROUNDS {
         bare.push(floor.boot()?);
         command.push(timed(one_command)?);
+        exec.push(timed(|| uml.exec())?);
         libtest.push(timed(|| run(&programs.libtest, &["--exact", "one"]))?);
         custom.push(timed(|| run(&programs.custom, &["--exact", "hundred::one"]))?);
     }
@@ -45,6 +49,7 @@ fn main() -> Result<()> {
     println!("{:<52}{:>10}  ratio", "", "ms");
     row("floor: bare kernel, init powers off", unit, unit);
     row("Vm: boot, one command, shutdown", median(&mut command), unit);
+    row("cargo uml exec -- true, whole process", median(&mut exec), unit);
     row("one #[uml_test], whole process, libtest", median(&mut libtest), unit);
     row("one #[uml_test], whole process, custom runner", median(&mut custom), unit);
 
@@ -78,6 +83,8 @@ fn main() -> Result<()> {
     let rate = OUTPUT_MIB / (median(&mut output).saturating_sub(unit)).as_secs_f64();
     println!("\n{:<52}{rate:>10.0}  MiB/s", "test output, guest to host, less the floor");
     println!("{:<52}{:>10.1}  MiB", "resident memory of a booted guest", resident()?);
+    others::nothing(&uml)?;
+    others::suite(&uml)?;
     kernels::floors()
 }
 
