@@ -48,6 +48,8 @@ pub(crate) struct Listed {
     last_used: Option<u64>,
     /// Milliseconds until a guest is set up, or null.
     boot_ms: Option<u64>,
+    /// MiB of guest memory that it needs, or null where the default is enough.
+    least_mem_mib: Option<u64>,
     /// Seconds that the build took; 0 if it was not built here.
     build_seconds: u64,
     /// Requested options that the version does not have.
@@ -76,6 +78,7 @@ pub(crate) fn describe(cache: &Cache, kernel: &Kernel) -> Listed {
         installed: seconds(kernel.installed),
         last_used: kernel.last_used().map(seconds),
         boot_ms: metadata.boot_ms,
+        least_mem_mib: metadata.least_mem_mib,
         build_seconds: metadata.build_seconds,
         dropped_options: metadata.dropped_options,
     }
@@ -159,6 +162,9 @@ fn text(kernel: &Listed) -> String {
     lines.push(("last used", kernel.last_used.map_or_else(|| "never".to_owned(), ago)));
     if let Some(time) = kernel.boot_ms {
         lines.push(("boots in", format!("{time} ms")));
+    }
+    if let Some(mib) = kernel.least_mem_mib {
+        lines.push(("needs", format!("{mib} MiB of guest memory")));
     }
     if kernel.build_seconds > 0 {
         lines.push(("built in", format!("{} s", kernel.build_seconds)));

@@ -90,6 +90,18 @@ pub(crate) fn modules(kernel: &Path) -> Option<PathBuf> {
     Some(entry(kernel)?.join("modules")).filter(|modules| modules.is_dir())
 }
 
+/// Bytes of memory without which a cached kernel does not boot, where `cargo uml` found that it needs more than is
+/// usual. What cannot be read is no reason not to try.
+pub(crate) fn least_mem(kernel: &Path) -> Option<u64> {
+    #[derive(serde::Deserialize)]
+    struct Metadata {
+        least_mem_mib: Option<u64>,
+    }
+    let text = std::fs::read_to_string(entry(kernel)?.join("kernel.toml")).ok()?;
+    let metadata: Metadata = toml::from_str(&text).ok()?;
+    metadata.least_mem_mib?.checked_mul(1 << 20)
+}
+
 /// Notes that a kernel is in use. One that cannot be noted runs as well.
 pub(crate) fn touch(kernel: &Path) {
     let Some(mark) = entry(kernel).map(|entry| entry.join("last-used")) else { return };

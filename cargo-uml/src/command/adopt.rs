@@ -149,6 +149,7 @@ impl Foreign<'_> {
                     build_seconds: 0,
                     build_steps: 0,
                     boot_ms: None,
+                    least_mem_mib: None,
                     dropped_options: Vec::new(),
                 };
                 let contents = Contents {

@@ -91,7 +91,9 @@ pub(crate) fn install(
     drop(phase);
 
     let phase = reporter.phase("Booting it");
-    metadata.boot_ms = Some(boot::boot_ms(&linux)?);
+    let boots = boot::check(&linux)?;
+    metadata.boot_ms = Some(boots.milliseconds);
+    metadata.least_mem_mib = boots.least_mem_mib;
     // These were no guests of the user's.
     let _ = fs::remove_file(at("last-used"));
     drop(phase);

@@ -52,6 +52,10 @@ pub(crate) struct Metadata {
     /// Milliseconds from the start to a guest that is set up: the median of several boots at installation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) boot_ms: Option<u64>,
+    /// MiB of guest memory without which it does not boot, where that is more than the 128 that guests have by default.
+    /// uml-test reads it, and gives no guest less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) least_mem_mib: Option<u64>,
     /// Requested options that this version of the kernel does not have.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) dropped_options: Vec<String>,

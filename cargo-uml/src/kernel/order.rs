@@ -236,6 +236,7 @@ impl Order {
             build_seconds: built.duration.as_secs(),
             build_steps: built.steps,
             boot_ms: None,
+            least_mem_mib: None,
             dropped_options: lacking,
         };
         let config =

@@ -82,6 +82,27 @@ fn the_rust_compiler_counts_where_a_fragment_asks_for_it() {
     assert!(is_seen && other != kernel);
 }
 
+/// As one with KASAN: its guests get what it needs, whatever is asked for.
+#[test]
+fn a_kernel_that_needs_more_memory_is_given_it() {
+    let fixture = Fixture::new();
+    let main = fs::read_to_string(fixture.tree().join("a.c")).unwrap();
+    let hungry = "for (int at = 1; at < argc; at++) \
+                  if (!strncmp(argv[at], \"mem=\", 4) && atoi(argv[at] + 4) < 200 * 1024) abort();\n    execv";
+    fixture.write("a.c", &format!("#include <stdlib.h>\n{}", main.replace("execv", hungry)));
+    let kernel = fixture.build(&[]);
+    assert_eq!(listed(&fixture)[0]["least_mem_mib"], 256);
+    let mut guest = fixture.uml(&["exec", "--mem", "64M", "--kernel"]);
+    guest.arg(&kernel).args(["grep", "MemTotal", "/proc/meminfo"]);
+    let said = run(&mut guest);
+    let kib: u64 = said.succeeds().stdout.split_whitespace().nth(1).unwrap().parse().unwrap();
+    assert!((200 << 10..256 << 10).contains(&kib), "{kib}");
+    let elsewhere = fixture.path().join("linux.elsewhere");
+    fs::copy(&kernel, &elsewhere).unwrap();
+    let mut guest = fixture.uml(&["exec", "--mem", "64M", "--kernel"]);
+    run(guest.arg(&elsewhere).arg("true")).fails(125, &["the guest is gone while booting"]);
+}
+
 #[test]
 fn tiny_takes_the_place_of_base() {
     let fixture = Fixture::new();

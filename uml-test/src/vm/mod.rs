@@ -85,6 +85,9 @@ impl Vm {
         opening: Opening,
         lifetime: Option<Duration>,
     ) -> Result<Self, Error> {
+        // A kernel with all checks on does not even boot with what is enough for others.
+        let mem = config.mem.max(cache::least_mem(kernel).unwrap_or(0));
+        let config = &Config { mem, ..config.clone() };
         let run_dir = run_dir::choose(config)?;
         let boot = Boot {
             run_dir: bytes(&run_dir),
