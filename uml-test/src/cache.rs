@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::AT_FDCWD;
@@ -90,16 +91,30 @@ pub(crate) fn modules(kernel: &Path) -> Option<PathBuf> {
     Some(entry(kernel)?.join("modules")).filter(|modules| modules.is_dir())
 }
 
-/// Bytes of memory without which a cached kernel does not boot, where `cargo uml` found that it needs more than is
-/// usual. What cannot be read is no reason not to try.
-pub(crate) fn least_mem(kernel: &Path) -> Option<u64> {
-    #[derive(serde::Deserialize)]
+/// What `cargo uml` found a cached kernel to need, where that is more than usual: one with all checks on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Needs {
+    /// Bytes of memory without which it does not boot.
+    pub(crate) mem: u64,
+    /// How long it may take to boot: ten times what it took on an idle machine.
+    pub(crate) boot: Duration,
+}
+
+/// What a kernel needs. What cannot be read is no reason not to try.
+pub(crate) fn needs(kernel: &Path) -> Needs {
+    #[derive(Default, serde::Deserialize)]
     struct Metadata {
         least_mem_mib: Option<u64>,
+        boot_ms: Option<u64>,
     }
-    let text = std::fs::read_to_string(entry(kernel)?.join("kernel.toml")).ok()?;
-    let metadata: Metadata = toml::from_str(&text).ok()?;
-    metadata.least_mem_mib?.checked_mul(1 << 20)
+    const PATIENCE: u32 = 10;
+    let text = entry(kernel).map(|entry| std::fs::read_to_string(entry.join("kernel.toml")));
+    let text = text.and_then(Result::ok).unwrap_or_default();
+    let metadata: Metadata = toml::from_str(&text).unwrap_or_default();
+    Needs {
+        mem: metadata.least_mem_mib.unwrap_or(0).saturating_mul(1 << 20),
+        boot: Duration::from_millis(metadata.boot_ms.unwrap_or(0)).saturating_mul(PATIENCE),
+    }
 }
 
 /// Notes that a kernel is in use. One that cannot be noted runs as well.
@@ -127,6 +142,23 @@ mod tests {
         for path in ["", ".", "./linux", "../k", "/usr/bin/linux", "a/b/c", "a/", "a b", "+a"] {
             assert!(!is_name(path), "{path}");
         }
+    }
+
+    #[test]
+    fn what_a_kernel_needs_is_in_its_metadata() {
+        let Some(cache) = dir() else { return };
+        let entry = cache.join(format!("kernels/.test-needs-{}", std::process::id()));
+        fs::create_dir_all(&entry).unwrap();
+        let kernel = entry.join("linux");
+        let nothing = needs(&kernel);
+        fs::write(entry.join("kernel.toml"), "boot_ms = 3000\nleast_mem_mib = 256\nx = 1\n")
+            .unwrap();
+        let found = needs(&kernel);
+        fs::write(entry.join("kernel.toml"), "damaged").unwrap();
+        let damaged = needs(&kernel);
+        fs::remove_dir_all(&entry).unwrap();
+        assert_eq!((nothing, damaged), (Needs::default(), Needs::default()));
+        assert_eq!(found, Needs { mem: 256 << 20, boot: Duration::from_secs(30) });
     }
 
     #[test]

@@ -167,7 +167,7 @@ impl Running<'_> {
             Ok(started) => started,
             Err(error) => return self.facts.not_started = Some(report::chain(&error)),
         };
-        match vm.wait_ready(self.config.boot_timeout) {
+        match vm.wait_ready() {
             Ok(()) => {
                 self.evidence.kernel_release = Some(vm.kernel_release().to_owned());
                 report::warn_unprotected(&vm.protection(), self.config.sandbox);
@@ -179,7 +179,7 @@ impl Running<'_> {
             }
             Err((interrupted, phase)) => {
                 self.facts.phase = phase;
-                self.interrupted(interrupted, &vm, self.config.boot_timeout);
+                self.interrupted(interrupted, &vm, vm.boot_limit());
             }
         }
         self.gather(&vm);

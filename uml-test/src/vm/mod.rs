@@ -75,6 +75,7 @@ pub struct Vm {
     started: Instant,
     deadline: Option<(Instant, Duration)>,
     has_rw_dirs: bool,
+    boot_limit: Duration,
 }
 
 impl Vm {
@@ -86,7 +87,8 @@ impl Vm {
         lifetime: Option<Duration>,
     ) -> Result<Self, Error> {
         // A kernel with all checks on does not even boot with what is enough for others.
-        let mem = config.mem.max(cache::least_mem(kernel).unwrap_or(0));
+        let needs = cache::needs(kernel);
+        let mem = config.mem.max(needs.mem);
         let config = &Config { mem, ..config.clone() };
         let run_dir = run_dir::choose(config)?;
         let boot = Boot {
@@ -123,12 +125,22 @@ impl Vm {
             // A limit beyond the clock's range is none.
             deadline: lifetime.and_then(|limit| Some((started.checked_add(limit)?, limit))),
             has_rw_dirs: !config.rw_dirs.is_empty(),
+            // A limit that somebody chose is one.
+            boot_limit: match config.boot_timeout == Config::default().boot_timeout {
+                true => config.boot_timeout.max(needs.boot),
+                false => config.boot_timeout,
+            },
         })
     }
 
-    /// Waits until the guest is set up, `limit` from its start at most.
-    pub(crate) fn wait_ready(&mut self, limit: Duration) -> Result<(), (Interrupted, Phase)> {
-        let deadline = self.started.checked_add(limit).unwrap_or_else(never);
+    /// How long the guest may take from its start until it is set up.
+    pub(crate) fn boot_limit(&self) -> Duration {
+        self.boot_limit
+    }
+
+    /// Waits until the guest is set up.
+    pub(crate) fn wait_ready(&mut self) -> Result<(), (Interrupted, Phase)> {
+        let deadline = self.started.checked_add(self.boot_limit).unwrap_or_else(never);
         self.release = self.session.hello(deadline).map_err(|error| (error, Phase::Booting))?;
         self.lock_kernel().hold_memory();
         self.session.ready(deadline).map_err(|error| (error, Phase::SettingUp))
@@ -307,10 +319,10 @@ pub(crate) fn boot(
     let kernel = kernel(&config)?;
     let opening = opening(&config, &kernel, manifest_dir)?;
     let mut vm = Vm::start(&config, &kernel, opening, lifetime)?;
-    match vm.wait_ready(config.boot_timeout) {
+    match vm.wait_ready() {
         Ok(()) => Ok(vm),
         Err((Interrupted::Deadline, phase)) => {
-            Err(Error::TimedOut { phase, limit: config.boot_timeout })
+            Err(Error::TimedOut { phase, limit: vm.boot_limit() })
         }
         Err((other, phase)) => Err(vm.explain(other, phase)),
     }
