@@ -195,7 +195,7 @@ demo/it
 7.2/debug  1 ok, 1 KERNEL PANIC, 1 MISSING  cargo ended with 101  1.0 s
 8          not come to
 
-MISSING tests left no record with that kernel though they did with another: their binary crashed, or did not list them.
+MISSING tests left no record with that kernel though they did with another, or were to run: their binary crashed, or did not list them.
 "
         );
     }

@@ -110,7 +110,7 @@ async fn a_router_forwards_once_it_is_told_to() -> Result {
     Ok(())
 }
 
-#[uml_test]
+#[uml_test(config = ["CONFIG_NF_TABLES_IPV4"])]
 #[tokio::test]
 async fn nftables_closes_a_port() -> Result {
     const RULES: &str = "table ip filter {

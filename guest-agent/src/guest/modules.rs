@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::kmod::{ModuleInitFlags, finit_module};
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use uml_test_protocol::Failure;
 
 /// The kernel decompresses the file itself (Linux 5.17, if it is configured so).
@@ -48,6 +49,57 @@ fn with_dependencies<'t>(index: &'t str, name: &str) -> Option<Vec<&'t str>> {
     })
 }
 
+/// A device node whose use loads a module.
+#[derive(Debug, PartialEq, Eq)]
+struct DeviceNode<'t> {
+    /// Below `/dev`.
+    name: &'t str,
+    kind: SFlag,
+    device: u64,
+}
+
+/// Makes the nodes in `dev` by which programs have modules loaded (`/dev/loop-control`, `/dev/fuse`, …), as a host's
+/// `kmod static-nodes` does. Only root opens them until then.
+///
+/// # Errors
+/// Where a node cannot be made. A kernel without such modules is no error.
+pub(super) fn make_device_nodes(modules: &Path, dev: &Path) -> Result<(), Failure> {
+    let release = nix::sys::utsname::uname()
+        .map_err(|errno| Failure::new("ask for", "the kernel's release", errno as i32))?;
+    let list = modules.join(release.release()).join("modules.devname");
+    let text = match fs::read_to_string(&list) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed("read", &list, &error)),
+    };
+    for node in text.lines().filter_map(device_node) {
+        let path = dev.join(node.name);
+        let made = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| {
+            Ok(mknod(&path, node.kind, Mode::S_IRUSR | Mode::S_IWUSR, node.device)?)
+        });
+        match made {
+            // The driver is built in, or loaded already.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed("make the device", &path, &error)),
+            Ok(()) => {}
+        }
+    }
+    Ok(())
+}
+
+/// A line of `modules.devname`: the module, the node's name, and `c` or `b` with major and minor number.
+fn device_node(line: &str) -> Option<DeviceNode<'_>> {
+    let mut words = line.split_whitespace().skip(1);
+    let (name, numbers) = (words.next()?, words.next()?);
+    let (kind, numbers) = match numbers.split_at_checked(1)? {
+        ("c", numbers) => (SFlag::S_IFCHR, numbers),
+        ("b", numbers) => (SFlag::S_IFBLK, numbers),
+        _ => return None,
+    };
+    let (major, minor) = numbers.split_once(':')?;
+    Some(DeviceNode { name, kind, device: makedev(major.parse().ok()?, minor.parse().ok()?) })
+}
+
 /// `/lib/modules` below `root`, whose `/lib` may be a link: one with an absolute target would lead
 /// out of a root that is not entered yet.
 pub(super) fn place(root: &Path) -> PathBuf {
@@ -77,6 +129,17 @@ mod tests {
         assert_eq!(files("overlay").unwrap(), expected);
         assert_eq!(files("alone").unwrap(), ["kernel/c/alone.ko"]);
         assert_eq!(files("over"), None);
+    }
+
+    #[test]
+    fn device_nodes_are_read_as_kmod_reads_them() {
+        let node = |line| device_node(line).map(|node| (node.name, node.kind, node.device));
+        assert_eq!(node("# Device nodes to trigger on-demand module loading."), None);
+        let loops = ("loop-control", SFlag::S_IFCHR, makedev(10, 237));
+        assert_eq!(node("loop loop-control c10:237"), Some(loops));
+        assert_eq!(node("tun net/tun c10:200").unwrap().0, "net/tun");
+        assert_eq!(node("x y b7:300"), Some(("y", SFlag::S_IFBLK, makedev(7, 300))));
+        assert_eq!(node("x y z7:3"), None);
     }
 
     #[test]

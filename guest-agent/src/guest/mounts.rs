@@ -54,6 +54,9 @@ pub(super) fn set_up(wanted: &Setup) -> Result<(), Failure> {
     mount("proc", &in_root("proc"), "proc", NO_EXTRAS, None)?;
     mount("sysfs", &in_root("sys"), "sysfs", NO_EXTRAS, None)?;
     populate_dev()?;
+    if wanted.modules.is_some() {
+        modules::make_device_nodes(Path::new(MODULES), &in_root("dev"))?;
+    }
     for (place, flags, options) in FRESH {
         // A kept path that is the place itself: the host's stays, under the overlay.
         if !keep.contains(&Path::new("/").join(place).as_path()) {
