@@ -32,10 +32,11 @@ pub struct Panic {
 impl Panic {
     /// The functions of the call trace, the innermost first, without offsets.
     pub fn call_trace(&self) -> Vec<&str> {
-        // " [<60034a5b>] sysrq_handle_crash+0x16/0x18"; a question mark says that it is a guess.
+        // " [<60034a5b>] sysrq_handle_crash+0x16/0x18", behind a time with most kernels; a question mark says that it
+        // is a guess.
         let lines = self.console.lines().skip_while(|line| !line.contains("Call Trace:")).skip(1);
         lines
-            .map_while(|line| line.split_once("] ")?.1.rsplit_once("] "))
+            .map_while(|line| line.split_once("[<")?.1.split_once(">] "))
             .filter_map(|(_, function)| function.split_once('+'))
             .map(|(name, _)| name)
             .filter(|name| !name.starts_with('?'))
