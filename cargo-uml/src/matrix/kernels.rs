@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::kernel::cache::Cache;
+use crate::kernel::flavour;
 
 /// A kernel, found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,9 +71,22 @@ fn find(called: &OsStr, names: &[(String, PathBuf)]) -> Result<PathBuf, String> 
     let known: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
     let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
     Err(format!(
-        "neither a kernel's name nor a path of one; names are: {known}; `cargo uml kernel build {}` builds it",
-        called.display()
+        "neither a kernel's name nor a path of one; names are: {known}; `{}` builds it",
+        how_to_build(&called.to_string_lossy())
     ))
+}
+
+/// The command that builds a kernel that is called so.
+fn how_to_build(name: &str) -> String {
+    let (version, parts) = name.split_once('/').unwrap_or((name, ""));
+    let flavours: Vec<&str> = parts.split('+').filter(|part| !part.is_empty()).collect();
+    let is_usual = version.starts_with(|first: char| first.is_ascii_digit())
+        && flavours.iter().all(|flavour| flavour::ALL.iter().any(|known| known.name == *flavour));
+    if !is_usual {
+        return format!("cargo uml kernel build VERSION --name {name}");
+    }
+    let flavours = flavours.iter().map(|flavour| format!(" --flavour {flavour}"));
+    format!("cargo uml kernel build {version}{}", flavours.collect::<String>())
 }
 
 /// `path`, if it can be executed at all. What it is shows when it boots.
@@ -134,7 +148,8 @@ mod tests {
             "7.2: it is given twice",
             "6.1: its kernel",
             "6.12/smp: neither a kernel's name nor a path of one; names are: 6.1, 7.2, 7.2/debug;",
-            "`cargo uml kernel build nightly`",
+            "`cargo uml kernel build 6.12 --flavour smp` builds it",
+            "`cargo uml kernel build VERSION --name nightly` builds it",
             "/etc/passwd: not an executable file",
             "./nothing: neither",
         ] {
