@@ -62,6 +62,15 @@ pub(crate) fn unmet_here(gates: &Gates) -> Result<Option<String>, ImageError> {
         carried: std::fs::read(config).ok(),
         config: OnceLock::new(),
     };
+    let image = match (&image.carried, &image.release) {
+        (None, Some(release)) => {
+            let module = format!("/lib/modules/{release}/kernel/kernel/configs.ko");
+            let carried =
+                KernelImage::read(Path::new(&module)).ok().and_then(|found| found.carried);
+            KernelImage { carried, ..image }
+        }
+        _ => image,
+    };
     image.unmet(gates, config)
 }
 

@@ -135,10 +135,28 @@ impl Matrix<'_> {
                 return Ok(End::CargoFailed);
             }
         }
-        let planned = match self.in_guests {
-            true => plan::tests(&self.invocation)?,
-            false => Vec::new(),
-        };
+        let mut planned = Vec::new();
+        if self.in_guests && self.invocation.is_nextest() {
+            self.heading("Listing the tests")?;
+            let list =
+                tempfile::NamedTempFile::new().context("could not make a file for a list")?;
+            let mut command = plan::command(&self.invocation);
+            command.stdout(list.reopen().context("could not open a list")?);
+            let ended =
+                self.signals.run(&mut command).context("could not run cargo nextest list")?;
+            if ended.interrupted {
+                return Ok(End::Interrupted);
+            }
+            if !ended.status.success() {
+                self.reporter.note(format_args!(
+                    "error: listing the tests failed ({}), so they were run with no kernel",
+                    ended.status
+                ));
+                return Ok(End::CargoFailed);
+            }
+            let text = std::fs::read_to_string(list.path()).context("could not read a list")?;
+            planned = plan::tests(&text)?;
+        }
         std::fs::create_dir_all(target)
             .with_context(|| format!("could not create {}", target.display()))?;
         let count = columns.len();
@@ -159,6 +177,9 @@ impl Matrix<'_> {
             let ended = self.cargo(&mut command)?;
             column.run = Some(Run::new(ended.status, started.elapsed()));
             column.records = record::read(directory.path())?;
+            if !self.invocation.is_nextest() {
+                column.records = record::keep_worst(std::mem::take(&mut column.records));
+            }
             if ended.interrupted {
                 return Ok(End::Interrupted);
             }

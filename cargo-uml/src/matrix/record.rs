@@ -102,6 +102,21 @@ pub(crate) fn read(directory: &Path) -> Result<Vec<Record>, Error> {
     Ok(records.into_iter().map(|(_, record)| record).collect())
 }
 
+/// Of records with the same names keeps one that is not good, if there is one. Where nothing is tried again, they are of
+/// a package's library and program, which may be called alike.
+pub(crate) fn keep_worst(records: Vec<Record>) -> Vec<Record> {
+    let mut kept: Vec<Record> = Vec::with_capacity(records.len());
+    for record in records {
+        let same = |other: &&mut Record| other.binary == record.binary && other.test == record.test;
+        match kept.iter_mut().find(same) {
+            Some(other) if other.outcome.is_good() => *other = record,
+            Some(_) => {}
+            None => kept.push(record),
+        }
+    }
+    kept
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,6 +139,25 @@ mod tests {
         let names: Vec<&str> = records.iter().map(|record| record.test.as_str()).collect();
         assert_eq!(names, ["z", "a", "m"]);
         assert_eq!((records[0].outcome, records[0].seconds), (Outcome::TimedOut, 1.5));
+    }
+
+    #[test]
+    fn the_worst_of_two_binaries_with_one_name_counts() {
+        let record = |test: &str, outcome| Record {
+            binary: "p/p".to_owned(),
+            test: test.to_owned(),
+            outcome,
+            reason: String::new(),
+            seconds: 0.0,
+        };
+        let kept = keep_worst(vec![
+            record("a", Outcome::Failed),
+            record("b", Outcome::Passed),
+            record("a", Outcome::Passed),
+            record("b", Outcome::TimedOut),
+        ]);
+        let outcomes: Vec<_> = kept.iter().map(|record| (&*record.test, record.outcome)).collect();
+        assert_eq!(outcomes, [("a", Outcome::Failed), ("b", Outcome::TimedOut)]);
     }
 
     #[test]

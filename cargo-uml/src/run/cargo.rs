@@ -26,7 +26,7 @@ pub(crate) fn run(
     reporter: &Reporter,
 ) -> anyhow::Result<Infallible> {
     let (options, arguments) =
-        RunnerOptions::extract(arguments).unwrap_or_else(|error| error.exit());
+        RunnerOptions::extract(subcommand, arguments).unwrap_or_else(|error| error.exit());
     let options = options.absolute().context("no working directory")?;
     check_targets(&arguments)?;
     ensure!(

@@ -79,8 +79,8 @@ pub(crate) struct Guest {
     vm: Vm,
     /// Whether it may write anything on the host.
     keeps: bool,
-    /// Where its console is to be kept.
-    console: Option<PathBuf>,
+    /// Whether its console is to be kept.
+    keeps_console: bool,
 }
 
 impl Guest {
@@ -88,16 +88,8 @@ impl Guest {
     pub(crate) fn boot(options: &GuestOptions, program: &OsStr) -> anyhow::Result<Self> {
         let directory = std::env::current_dir().context("no working directory")?;
         let options = options.clone().absolute().context("no working directory")?;
-        let console = match options.keep {
-            false => None,
-            true => {
-                let file =
-                    tempfile::Builder::new().prefix("uml-console-").suffix(".log").tempfile();
-                Some(file.and_then(|file| Ok(file.keep()?.1)).context("make a file for --keep")?)
-            }
-        };
         let (vm, keeps) = boot(&options, program, &directory)?;
-        Ok(Guest { vm, keeps, console })
+        Ok(Guest { vm, keeps, keeps_console: options.keep })
     }
 
     /// A program to run in it, on the package's terms.
@@ -113,10 +105,14 @@ impl Guest {
 
     /// Ends it, after a program that it was for.
     pub(crate) fn end(self, result: Result<ExitStatus, Error>) -> anyhow::Result<Ended> {
-        let Guest { vm, keeps, console } = self;
-        let kept = match console {
-            None => None,
-            Some(path) => {
+        let Guest { vm, keeps, keeps_console } = self;
+        let kept = match keeps_console {
+            false => None,
+            true => {
+                let file =
+                    tempfile::Builder::new().prefix("uml-console-").suffix(".log").tempfile();
+                let path =
+                    file.and_then(|file| Ok(file.keep()?.1)).context("make a file for --keep")?;
                 vm.save_console(&path).with_context(|| format!("write {}", path.display()))?;
                 Some(path)
             }
@@ -274,10 +270,14 @@ impl Ended {
                 }
             }
         }
-        if let Some(path) = &self.kept {
-            notes.push(format!("the guest's console is in {}", path.display()));
-        }
         notes
+    }
+
+    /// Says where the console is, if it is kept.
+    pub(crate) fn tell_console(&self, reporter: &Reporter) {
+        if let Some(path) = &self.kept {
+            reporter.note(format_args!("cargo uml: the guest's console is in {}", path.display()));
+        }
     }
 
     /// Ends this process as the program ended.
@@ -290,6 +290,7 @@ impl Ended {
         for note in self.explain() {
             reporter.note(format_args!("cargo uml: {note}"));
         }
+        self.tell_console(reporter);
         match self.how {
             How::Itself { status, .. } => match status.signal() {
                 Some(number) => die_of(number),

@@ -6,13 +6,15 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 #[cfg(test)]
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use clap::Parser;
-use libtest_mimic::{Arguments, ColorSetting, Failed, FormatSetting, Trial};
+use libtest_mimic::{Arguments, ColorSetting, Completion, Failed, FormatSetting, Trial};
 use uml_test::OutputStream;
 
 use super::github;
@@ -105,10 +107,8 @@ pub(crate) fn run(
     arguments: &[OsString],
     reporter: &'static Reporter,
 ) -> anyhow::Result<Option<bool>> {
-    let arguments = match LibtestArguments::try_parse_from(arguments) {
-        Ok(arguments) => arguments,
-        Err(error) => error.exit(),
-    };
+    // Another harness's arguments are for that.
+    let Ok(arguments) = LibtestArguments::try_parse_from(arguments) else { return Ok(None) };
     // Before anything runs: a pattern that is none is no test's fault.
     Watch::new(options.test.deny_skips.as_deref())?;
     let Some(tests) = list(&options.guest, program, &arguments)? else { return Ok(None) };
@@ -116,14 +116,17 @@ pub(crate) fn run(
         options: options.clone(),
         program: program.to_owned(),
         results: Mutex::default(),
-        shows_all: arguments.nocapture || arguments.show_output,
+        shows_all: arguments.nocapture
+            || arguments.show_output
+            || std::env::var_os("RUST_TEST_NOCAPTURE").is_some_and(|value| value != "0"),
     });
     let trials = tests.iter().map(|test| {
         let (name, binary) = (test.name.clone(), Arc::clone(&binary));
         let run = move || binary.run(&name, reporter);
-        Trial::test(test.name.clone(), run).with_ignored_flag(test.is_ignored)
+        Trial::ignorable_test(test.name.clone(), run).with_ignored_flag(test.is_ignored)
     });
-    let has_failed = libtest_mimic::run(&arguments.for_report(), trials.collect()).has_failed();
+    let report = arguments.for_report()?;
+    let has_failed = libtest_mimic::run(&report, trials.collect()).has_failed();
     if let Some(path) = &options.test.junit {
         let mut results =
             std::mem::take(&mut *binary.results.lock().unwrap_or_else(PoisonError::into_inner));
@@ -139,13 +142,34 @@ pub(crate) fn run(
     Ok(Some(!has_failed))
 }
 
+/// Reports a binary that was run whole.
+pub(crate) fn add_whole(
+    report: &Path,
+    program: &OsStr,
+    ended: &Ended,
+    started: Instant,
+) -> anyhow::Result<()> {
+    let outcome = match ended.is_success() {
+        true => Outcome::Passed,
+        false => Outcome::Failed { word: ended.word(), reason: ended.shown() },
+    };
+    let result = TestResult {
+        name: "the whole binary".to_owned(),
+        outcome,
+        output: Vec::new(),
+        took: started.elapsed(),
+    };
+    junit::add(report, &record::binary(program), &[result])
+}
+
 /// The tests that the arguments select; `None` where what the program lists is no list.
 fn list(
     options: &GuestOptions,
     program: &OsStr,
     arguments: &LibtestArguments,
 ) -> anyhow::Result<Option<Vec<Listed>>> {
-    let guest = Guest::boot(options, program)?;
+    let options = GuestOptions { keep: false, ..options.clone() };
+    let guest = Guest::boot(&options, program)?;
     let names = |flags: &[&str]| -> anyhow::Result<Option<BTreeSet<String>>> {
         let mut command = guest.command(program, &arguments.selection());
         let said = command.args(flags).args(["--list", "--format", "terse"]).output()?;
@@ -157,9 +181,20 @@ fn list(
         (false, false) => names(&[])?,
     };
     let Some(all) = all else { return Ok(None) };
+    if all.is_empty() {
+        // Silence may be that of a program that knows no lists. libtest has more to say than names.
+        let mut command = guest.command(program, &arguments.selection());
+        let said = command.arg("--list").output()?;
+        if !(said.status.success() && ends_a_list(&said.stdout)) {
+            return Ok(None);
+        }
+    }
     let ignored = match arguments.ignored || arguments.include_ignored {
         true => BTreeSet::new(), // to be run all the same
-        false => names(&["--ignored"])?.unwrap_or_default(),
+        false => match names(&["--ignored"])? {
+            Some(ignored) => ignored,
+            None => return Ok(None),
+        },
     };
     let listed = |name: String| Listed { is_ignored: ignored.contains(&name), name };
     Ok(Some(all.into_iter().map(listed).collect()))
@@ -175,6 +210,15 @@ fn parse_list(list: &[u8]) -> Option<BTreeSet<String>> {
     list.lines().map(name).collect()
 }
 
+/// Whether this ends as libtest's `--list` does: `3 tests, 0 benchmarks`.
+fn ends_a_list(list: &[u8]) -> bool {
+    let list = String::from_utf8_lossy(list);
+    let last: Vec<&str> = list.trim_end().lines().next_back().unwrap_or("").split(' ').collect();
+    let is_number = |text: &str| text.parse::<u64>().is_ok();
+    matches!(&last[..], [tests, "tests," | "test,", benches, "benchmarks" | "benchmark"]
+        if is_number(tests) && is_number(benches))
+}
+
 impl LibtestArguments {
     /// What selects tests, for a list. Whether ignored ones are meant is said apart.
     fn selection(&self) -> Vec<OsString> {
@@ -188,30 +232,41 @@ impl LibtestArguments {
     }
 
     /// For the report of tests that are selected already.
-    fn for_report(&self) -> Arguments {
-        Arguments {
+    fn for_report(&self) -> anyhow::Result<Arguments> {
+        let threads = match (self.test_threads, std::env::var_os("RUST_TEST_THREADS")) {
+            (Some(threads), _) => Some(threads),
+            (None, Some(text)) => {
+                Some(text.to_str().and_then(|text| text.parse().ok()).with_context(|| {
+                    format!("RUST_TEST_THREADS is {}, expected a number", text.display())
+                })?)
+            }
+            (None, None) => None,
+        };
+        anyhow::ensure!(threads != Some(0), "the number of test threads must not be 0");
+        Ok(Arguments {
             include_ignored: self.include_ignored || self.ignored,
             quiet: self.quiet,
-            test_threads: self.test_threads.or_else(|| {
-                std::env::var("RUST_TEST_THREADS").ok().and_then(|number| number.parse().ok())
-            }),
+            test_threads: threads,
             logfile: self.logfile.clone(),
             color: self.color,
             format: self.format,
             ..Arguments::default()
-        }
+        })
     }
 }
 
 impl Binary {
     /// Runs a test, and keeps its result.
-    fn run(&self, name: &str, reporter: &Reporter) -> Result<(), Failed> {
+    fn run(&self, name: &str, reporter: &Reporter) -> Result<Completion, Failed> {
         let started = Instant::now();
         let kept = Arc::new(Mutex::new(Kept::default()));
         let ended = self.run_in_guest(name, &kept);
         let output = std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner));
         let (outcome, found) = match ended {
-            Ok((ended, found)) => (judge(&ended, &output, &found), found),
+            Ok((ended, found)) => {
+                ended.tell_console(reporter);
+                (judge(&ended, &output, &found), found)
+            }
             Err(error) => {
                 let (word, reason) = ("infrastructure", format!("{error:#}"));
                 (Outcome::Failed { word, reason }, Found::default())
@@ -229,7 +284,10 @@ impl Binary {
                 if self.shows_all && !text.is_empty() {
                     let _ = reporter.text(&format!("---- {name} output ----\n{text}\n"));
                 }
-                Ok(())
+                Ok(match result.outcome {
+                    Outcome::Ignored => Completion::ignored(),
+                    _ => Completion::Completed,
+                })
             }
             Outcome::Failed { reason, .. } => {
                 annotate(name, reason, &found, reporter);
@@ -290,6 +348,7 @@ fn judge(ended: &Ended, output: &Kept, found: &Found) -> Outcome {
                 None => Outcome::Passed,
             }
         }
+        (Some(0), Some(Verdict { passed: 0, failed: 0, ignored: 1 })) => Outcome::Ignored,
         (Some(0), Some(verdict)) if verdict == Verdict::default() => {
             failed("the test binary listed this test and did not run it".to_owned())
         }
@@ -309,6 +368,7 @@ fn judge(ended: &Ended, output: &Kept, found: &Found) -> Outcome {
 struct Verdict {
     passed: u32,
     failed: u32,
+    ignored: u32,
 }
 
 /// A test's output: its beginning, and its end.
@@ -348,16 +408,17 @@ impl Kept {
         all
     }
 
-    /// libtest's own, which is the last that it writes.
+    /// libtest's own, the last of its kind: a daemon that the test started may go on talking.
     fn verdict(&self) -> Option<Verdict> {
         let stdout: Vec<u8> = self.stdout.iter().copied().collect();
         let stdout = String::from_utf8_lossy(&stdout);
-        let line = stdout.trim_end().lines().next_back()?.strip_prefix("test result: ")?;
+        let line = stdout.lines().rev().find_map(|line| line.strip_prefix("test result: "))?;
         let count = |word: &str| {
             let (before, _) = line.split_once(word)?;
             before.trim_end().rsplit(' ').next()?.parse().ok()
         };
-        Some(Verdict { passed: count(" passed;")?, failed: count(" failed;")? })
+        let (passed, failed) = (count(" passed;")?, count(" failed;")?);
+        Some(Verdict { passed, failed, ignored: count(" ignored;")? })
     }
 }
 
@@ -387,7 +448,9 @@ mod tests {
             other => panic!("{stdout}: {other:?}"),
         };
         failed(0, "running 1 test\ntest a ... ", "code 0 before");
-        failed(0, &format!("{PASSED}and more\n"), "code 0 before");
+        assert_eq!(judged(0, &format!("{PASSED}and more\n")), Outcome::Passed, "a daemon's");
+        let ignored = PASSED.replace("1 passed", "0 passed").replace("0 ignored", "1 ignored");
+        assert_eq!(judged(0, &ignored), Outcome::Ignored, "by its own decision");
         failed(11, PASSED, "signal 11");
         failed(7 << 8, PASSED, "code 7");
         failed(0, &PASSED.replace("1 passed", "0 passed"), "did not run it");
@@ -405,6 +468,11 @@ mod tests {
         assert_eq!(names.into_iter().collect::<Vec<_>>(), ["a::b", "c"]);
         assert_eq!(parse_list(b""), Some(BTreeSet::new()));
         assert_eq!(parse_list(b"a: test\nrunning 3 tests\n"), None);
+        assert!(
+            ends_a_list(b"\n0 tests, 0 benchmarks\n")
+                && ends_a_list(b"a: test\n\n1 test, 1 benchmark")
+        );
+        assert!(!ends_a_list(b"") && !ends_a_list(b"3 tests, all good"));
     }
 
     #[test]

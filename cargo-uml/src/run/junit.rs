@@ -33,9 +33,10 @@ pub(crate) fn add(path: &Path, binary: &str, results: &[TestResult]) -> anyhow::
     };
     report.add_test_suite(suite(binary, results));
     let text = report.to_string().with_context(doing)?;
-    let unfinished = tempfile::NamedTempFile::new_in(dir).with_context(doing)?;
-    fs::write(unfinished.path(), text).with_context(doing)?;
-    unfinished.persist(path).map(drop).with_context(doing)
+    // Not a temporary file, which would be for this user alone.
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let unfinished = path.with_file_name(format!(".{name}.part"));
+    fs::write(&unfinished, text).and_then(|()| fs::rename(&unfinished, path)).with_context(doing)
 }
 
 /// The directory's lock: also of two runs at once that write the same report.
@@ -95,6 +96,9 @@ mod tests {
         let failed = &report.test_suites[0].test_cases[1];
         assert!(failed.system_out.as_ref().unwrap().as_str().contains("<b>"));
         assert_eq!(failed.time, Some(Duration::from_millis(1500)));
+        use std::os::unix::fs::PermissionsExt;
+        let mode = path.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o444, 0o444, "as the umask has it");
         let left: Vec<_> = fs::read_dir(path.parent().unwrap()).unwrap().collect();
         assert_eq!(left.len(), 1, "{left:?}");
 

@@ -114,6 +114,10 @@ pub(crate) fn runner(arguments: &RunnerArguments, reporter: &'static Reporter) -
         Err(error) => no_verdict(&error, reporter),
     };
     let options = passed.as_ref().unwrap_or(&arguments.options);
+    if passed.is_none() && options.test.junit.is_some() {
+        // Each binary adds to the report, and nobody here knows which is the first.
+        no_verdict(&anyhow::anyhow!("--junit is an option of `cargo uml test`"), reporter);
+    }
     if uml_test::Host::is_guest() {
         directly(program, rest, &[], reporter);
     }
@@ -154,6 +158,12 @@ pub(crate) fn runner(arguments: &RunnerArguments, reporter: &'static Reporter) -
             match watched(options, program, rest) {
                 Ok((ended, found)) => {
                     record::of_run(options, program, rest, &ended, &found, started, reporter);
+                    if let Some(report) = &options.test.junit
+                        && is_test(Path::new(program))
+                        && let Err(error) = isolate::add_whole(report, program, &ended, started)
+                    {
+                        no_verdict(&error, reporter);
+                    }
                     conclude(ended, &found, &options.test, reporter)
                 }
                 Err(error) => no_verdict(&error, reporter),
@@ -180,11 +190,8 @@ fn watched(
 
 /// Says what was seen, and ends this process as the program ended, unless its success was none.
 fn conclude(ended: Ended, found: &Found, options: &TestOptions, reporter: &Reporter) -> ! {
-    if !ended.is_success() {
-        if github::is_here() {
-            annotate(&ended, found, reporter);
-        }
-        ended.pass_on(reporter);
+    if !ended.is_success() && github::is_here() {
+        annotate(&ended, found, reporter);
     }
     if options.deny_skips.is_some() && !found.skips.is_empty() {
         reporter.note("cargo uml: tests skipped themselves, which --deny-skips denies:");
@@ -194,7 +201,10 @@ fn conclude(ended: Ended, found: &Found, options: &TestOptions, reporter: &Repor
                 reporter.note(github::failure("a test skipped itself", line));
             }
         }
-        std::process::exit(EXIT_TESTS_FAILED);
+        if ended.is_success() {
+            ended.tell_console(reporter);
+            std::process::exit(EXIT_TESTS_FAILED);
+        }
     }
     ended.pass_on(reporter)
 }

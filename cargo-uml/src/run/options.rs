@@ -91,6 +91,30 @@ impl RwDir {
     }
 }
 
+/// Options of `cargo run` whose value may be the next argument. What is neither an option nor such a value begins the
+/// program's arguments.
+const WITH_VALUE: [&str; 19] = [
+    "--bin",
+    "--example",
+    "--package",
+    "-p",
+    "--features",
+    "-F",
+    "--profile",
+    "--target",
+    "--target-dir",
+    "--manifest-path",
+    "--lockfile-path",
+    "--jobs",
+    "-j",
+    "--message-format",
+    "--color",
+    "--config",
+    "-Z",
+    "-C",
+    "--timings",
+];
+
 /// For the parser of a cargo command line's share.
 #[derive(clap::Parser)]
 #[command(no_binary_name = true, disable_help_flag = true)]
@@ -115,8 +139,10 @@ fn variable(text: &str) -> Result<(String, String), String> {
 }
 
 impl RunnerOptions {
-    /// Takes these options out of a command line that is otherwise cargo's, wherever they stand before a `--`.
+    /// Takes these options out of a command line that is otherwise cargo's, wherever they stand before a `--`, and with
+    /// `cargo run` before the program's arguments.
     pub(crate) fn extract(
+        subcommand: &str,
         arguments: Vec<OsString>,
     ) -> Result<(RunnerOptions, Vec<OsString>), clap::Error> {
         let command = Alone::command();
@@ -146,7 +172,17 @@ impl RunnerOptions {
                         ours.extend(rest.next());
                     }
                 }
-                None => cargos.push(argument),
+                None => {
+                    let text = argument.to_string_lossy().into_owned();
+                    cargos.push(argument);
+                    if subcommand == "run" && !text.starts_with('-') {
+                        cargos.extend(rest);
+                        break;
+                    }
+                    if subcommand == "run" && WITH_VALUE.contains(&&*text) {
+                        cargos.extend(rest.next());
+                    }
+                }
             }
         }
         let options = Alone::from_arg_matches(&command.try_get_matches_from(ours)?)?.options;
@@ -223,7 +259,7 @@ mod tests {
 
     fn extract(arguments: &[&str]) -> (RunnerOptions, Vec<String>) {
         let arguments = arguments.iter().map(OsString::from).collect();
-        let (options, rest) = RunnerOptions::extract(arguments).unwrap();
+        let (options, rest) = RunnerOptions::extract("test", arguments).unwrap();
         (options, rest.into_iter().map(|argument| argument.into_string().unwrap()).collect())
     }
 
@@ -254,6 +290,15 @@ mod tests {
     }
 
     #[test]
+    fn the_options_of_the_program_that_cargo_runs_are_its_own() {
+        let arguments = ["--mem", "1G", "--bin", "x", "-q", "serve", "--keep", "--timeout", "x"];
+        let arguments = arguments.iter().map(OsString::from).collect();
+        let (options, rest) = RunnerOptions::extract("run", arguments).unwrap();
+        assert_eq!((options.guest.mem, options.guest.keep), (Some(1 << 30), false));
+        assert_eq!(rest, ["--bin", "x", "-q", "serve", "--keep", "--timeout", "x"]);
+    }
+
+    #[test]
     fn rw_dirs_may_be_elsewhere_in_the_guest() {
         let dir = |text: &str| RwDir::parse(text).map(|dir| (dir.host, dir.guest));
         assert_eq!(dir("a/b"), Ok(("a/b".into(), None)));
@@ -273,7 +318,7 @@ mod tests {
             &["--junit", "x"],
         ] {
             let arguments = wrong.iter().map(OsString::from).collect();
-            let error = RunnerOptions::extract(arguments).unwrap_err().to_string();
+            let error = RunnerOptions::extract("test", arguments).unwrap_err().to_string();
             assert!(error.contains(wrong[0].split('=').next().unwrap()), "{error}");
         }
     }

@@ -6,6 +6,7 @@ use std::process::ExitStatus;
 use std::sync::mpsc::channel;
 
 use anyhow::Context;
+use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
 use signal_hook::iterator::Signals;
@@ -27,8 +28,8 @@ pub(crate) fn run(command: &mut Command<'_>) -> anyhow::Result<Result<ExitStatus
     let original = raw.original.clone();
     let handle = signals.handle();
     let listener = std::thread::spawn(move || {
-        for signal in signals.forever() {
-            match signal {
+        for number in signals.forever() {
+            match number {
                 SIGWINCH => drop(sizes.send(size())),
                 // A shell that had stopped this has its own settings in place.
                 SIGCONT => {
@@ -47,7 +48,17 @@ pub(crate) fn run(command: &mut Command<'_>) -> anyhow::Result<Result<ExitStatus
     drop(raw);
     handle.close();
     let _ = listener.join();
+    // The signals' handlers stay, and would swallow them.
+    for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
+        by_default(signal);
+    }
     Ok(result)
+}
+
+#[expect(unsafe_code, reason = "signal handlers can be unsafe, this one is the default")]
+fn by_default(number: Signal) {
+    // SAFETY: the default action runs no code of ours.
+    let _ = unsafe { signal(number, SigHandler::SigDfl) };
 }
 
 /// A terminal in raw mode, as long as this lives.

@@ -79,7 +79,7 @@ impl Watch {
             .transpose()?;
         Ok(Watch {
             skips,
-            test_line: Regex::new(r"^test (\S+)(?: - [a-z ]+)? \.\.\. ?(.*)$")?,
+            test_line: Regex::new(r"^test (.+?)(?: - should panic)? \.\.\. ?(.*)$")?,
             panic_line: Regex::new(r"^thread '(.*)'(?: \(\d+\))? panicked at (.+?):(\d+):(\d+):$")?,
             escapes: Regex::new("\x1b\\[[0-9;]*[A-Za-z]")?,
             streams: Default::default(),
@@ -118,7 +118,9 @@ impl Watch {
                 if said == "FAILED" {
                     self.found.failed.insert(captures[1].to_owned());
                 }
-                said
+                // libtest's own word, and behind it the reason that an attribute gives.
+                let is_ignored = said == "ignored" || said.starts_with("ignored, ");
+                if is_ignored { "" } else { said }
             }
             None => &line,
         };
@@ -184,6 +186,8 @@ mod tests {
         for said in [
             "test skips_whitespace_needs_root ... ok",
             "test requires_root ... FAILED",
+            "test a ... ignored, requires root",
+            "test src/kernel.rs - skip (line 3) ... ok",
             "skipping 3 bytes",
             "the root of the tree",
             "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out",

@@ -108,7 +108,8 @@ fn libtests_own_options_hold() {
     assert!(only.contains("1 passed; 0 failed"), "{only}");
     let without = run(&["--skip", "e", "--skip", "panics", "--skip", "exits", "--skip", "aborts"]);
     assert!(without.contains("test result: ok. 0 passed"), "{without}");
-    assert!(run(&["--no-such-option"]).contains("--no-such-option"));
+    let zero = run(&["--test-threads=0"]);
+    assert!(zero.contains("must not be 0"), "{zero}");
 }
 
 #[test]
@@ -121,10 +122,23 @@ fn what_lists_no_tests_runs_whole() {
         "tests/own.rs",
         "fn main() { assert!(plain::in_guest()); println!(\"its own report\"); }",
     );
-    let said = output(&mut package.uml(&["test", "--isolate", "--test", "own"]));
-    assert!(said.status.success(), "{}", text(&said));
-    assert!(text(&said).contains("does not list its tests as libtest does"), "{}", text(&said));
-    assert_eq!(text(&said).matches("its own report").count(), 1, "{}", text(&said));
+    let whole = "does not list its tests as libtest does";
+    for more in [&[][..], &["--", "--an-option-of-its-own"]] {
+        let said =
+            output(&mut package.uml(&[&["test", "--isolate", "--test", "own"], more].concat()));
+        assert!(said.status.success(), "{}", text(&said));
+        assert!(text(&said).contains(whole), "{}", text(&said));
+        assert_eq!(text(&said).matches("its own report").count(), 1, "{}", text(&said));
+    }
+    // One that says nothing, and fails unless it is asked for a list.
+    package.write(
+        "tests/own.rs",
+        "fn main() { if std::env::args().len() == 1 { std::process::exit(3) } }",
+    );
+    let said = output(&mut package.uml(&["test", "--isolate", "--junit=r.xml", "--test", "own"]));
+    assert!(!said.status.success() && text(&said).contains(whole), "{}", text(&said));
+    let report = fs::read_to_string(package.path().join("r.xml")).unwrap();
+    assert!(report.contains("the whole binary") && report.contains(r#"failures="1""#), "{report}");
     for nonsense in [&["nextest", "run", "--isolate"][..], &["run", "--isolate"]] {
         let said = output(&mut package.uml(nonsense));
         assert!(text(&said).contains("--isolate is for `cargo uml test`"), "{}", text(&said));
@@ -137,7 +151,8 @@ fn tests_that_skip_themselves_are_denied() {
     package.write(
         "tests/skips.rs",
         "#[test]\nfn honest() {}\n#[test]\nfn skips() { eprintln!(\"skipping: requires root\"); }\n\
-         #[test]\nfn says_no() { println!(\"n/a here\"); }",
+         #[test]\nfn says_no() { println!(\"n/a here\"); }\n\
+         #[test]\n#[ignore = \"requires root\"]\nfn is_ignored() {}\n",
     );
     let run = |more: &[&str]| {
         let said = output(&mut package.uml(&[&["test", "--test", "skips"], more].concat()));
@@ -149,10 +164,20 @@ fn tests_that_skip_themselves_are_denied() {
     assert!(shown.contains("--deny-skips denies:\n    skipping: requires root\n"), "{shown}");
     let (code, shown) = run(&["--deny-skips=^n/a", "says_no"]);
     assert!(code == Some(101) && shown.contains("    n/a here"), "{shown}");
-    assert_eq!(run(&["--deny-skips", "honest"]).0, Some(0));
+    let honest = run(&["--deny-skips", "--", "honest", "is_ignored"]);
+    assert_eq!(honest.0, Some(0), "{}", honest.1);
+    // Also beside a test that fails.
+    package.write(
+        "tests/both.rs",
+        "#[test]\nfn skips() { println!(\"Skipping test: no root\"); }\n\
+                  #[test]\nfn fails() { panic!() }\n",
+    );
+    let both = output(&mut package.uml(&["test", "--test", "both", "--deny-skips"]));
+    assert!(text(&both).contains("denies:\n    Skipping test: no root\n"), "{}", text(&both));
+
     let (code, shown) = run(&["--isolate", "--deny-skips"]);
     assert_eq!(code, Some(101), "{shown}");
-    assert!(shown.contains("2 passed; 1 failed"), "{shown}");
+    assert!(shown.contains("2 passed; 1 failed; 1 ignored"), "{shown}");
     assert!(shown.contains("the test skipped itself: skipping: requires root"), "{shown}");
     let (code, shown) = run(&["--deny-skips=("]);
     assert!(code != Some(0) && shown.contains("--deny-skips=("), "{shown}");
