@@ -14,8 +14,8 @@ use nix::unistd::Pid;
 use uml_test::{Error, Vm};
 
 use super::options::GuestOptions;
-use super::terminal;
 use super::watch::{Found, Watch};
+use super::{record, terminal};
 use crate::kernel::cache::Cache;
 use crate::matrix;
 use crate::report::Reporter;
@@ -28,9 +28,12 @@ pub(crate) const EXIT_NO_VERDICT: u8 = 125;
 pub(crate) const EXIT_NOT_EXECUTABLE: u8 = 126;
 const EXIT_NOT_FOUND: u8 = 127;
 
-/// Guest memory where nobody says otherwise: a whole test suite needs more than one test, for which it is this.
+/// Guest memory for a `#[uml_test]` where nobody says otherwise.
 const DEFAULT_MEM: u64 = 128 << 20;
-const MEM: u64 = 512 << 20;
+/// Somebody else's program may need more. Each 100 MiB cost 2 ms of the boot: the kernel describes every page.
+const MEM: u64 = 256 << 20;
+/// A whole test binary needs more than one test.
+const MEM_OF_SUITE: u64 = 512 << 20;
 
 /// Lines of the console that are shown where the guest failed.
 const CONSOLE_LINES: usize = 20;
@@ -53,7 +56,8 @@ pub(crate) fn run(
     variables: &[(&str, &str)],
     streams: Streams,
 ) -> anyhow::Result<(Ended, Found)> {
-    let guest = Guest::boot(options, program)?;
+    let is_suite = super::is_test(Path::new(program)) && record::the_one_test(arguments).is_none();
+    let guest = Guest::boot(options, program, is_suite)?;
     let mut command = guest.command(program, arguments);
     command.envs(variables.iter().copied());
     let mut found = Found::default();
@@ -84,11 +88,15 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    /// Boots one that `program` can run in.
-    pub(crate) fn boot(options: &GuestOptions, program: &OsStr) -> anyhow::Result<Self> {
+    /// Boots one that `program` can run in; whether that is a whole test suite decides of its memory.
+    pub(crate) fn boot(
+        options: &GuestOptions,
+        program: &OsStr,
+        is_suite: bool,
+    ) -> anyhow::Result<Self> {
         let directory = std::env::current_dir().context("no working directory")?;
         let options = options.clone().absolute().context("no working directory")?;
-        let (vm, keeps) = boot(&options, program, &directory)?;
+        let (vm, keeps) = boot(&options, program, is_suite, &directory)?;
         Ok(Guest { vm, keeps, keeps_console: options.keep })
     }
 
@@ -136,7 +144,12 @@ impl Guest {
 }
 
 /// A guest, and whether it may write anything on the host.
-fn boot(options: &GuestOptions, program: &OsStr, directory: &Path) -> anyhow::Result<(Vm, bool)> {
+fn boot(
+    options: &GuestOptions,
+    program: &OsStr,
+    is_suite: bool,
+    directory: &Path,
+) -> anyhow::Result<(Vm, bool)> {
     let package = std::env::var_os("CARGO_MANIFEST_DIR").map_or(directory.into(), PathBuf::from);
     let host = uml_test::Host::of(&package)?;
     let mut builder = host.builder().keep(program);
@@ -147,7 +160,7 @@ fn boot(options: &GuestOptions, program: &OsStr, directory: &Path) -> anyhow::Re
     if let Some(mem) = options.mem {
         builder = builder.mem(mem);
     } else if host.config().mem == DEFAULT_MEM && std::env::var_os("UML_TEST_MEM").is_none() {
-        builder = builder.mem(MEM);
+        builder = builder.mem(if is_suite { MEM_OF_SUITE } else { MEM });
     }
     if let Some(timeout) = options.timeout {
         builder = builder.timeout(timeout);

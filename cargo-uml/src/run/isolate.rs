@@ -169,7 +169,7 @@ fn list(
     arguments: &LibtestArguments,
 ) -> anyhow::Result<Option<Vec<Listed>>> {
     let options = GuestOptions { keep: false, ..options.clone() };
-    let guest = Guest::boot(&options, program)?;
+    let guest = Guest::boot(&options, program, false)?;
     let names = |flags: &[&str]| -> anyhow::Result<Option<BTreeSet<String>>> {
         let mut command = guest.command(program, &arguments.selection());
         let said = command.args(flags).args(["--list", "--format", "terse"]).output()?;
@@ -304,7 +304,7 @@ impl Binary {
 
     fn run_in_guest(&self, name: &str, kept: &Arc<Mutex<Kept>>) -> anyhow::Result<(Ended, Found)> {
         let watch = Watch::new(self.options.test.deny_skips.as_deref())?;
-        let guest = Guest::boot(&self.options.guest, &self.program)?;
+        let guest = Guest::boot(&self.options.guest, &self.program, false)?;
         // Not captured: what was written before a crash is there, and what children write. An ignored test is here
         // only if it is to run.
         let arguments = ["--exact", name, "--include-ignored", "--nocapture", "--test-threads=1"];

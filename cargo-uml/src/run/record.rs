@@ -62,7 +62,7 @@ pub(crate) fn of_run(
 }
 
 /// The test that a binary is asked to run, if it is one by its exact name.
-fn the_one_test(arguments: &[OsString]) -> Option<String> {
+pub(crate) fn the_one_test(arguments: &[OsString]) -> Option<String> {
     let arguments: Vec<&str> =
         arguments.iter().map(|argument| argument.to_str()).collect::<Option<_>>()?;
     let mut names = arguments.iter().filter(|argument| !argument.starts_with('-'));

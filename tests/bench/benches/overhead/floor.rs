@@ -47,6 +47,7 @@ const INIT: [u8; 152] = {
 
 pub(crate) struct Floor {
     kernel: PathBuf,
+    mem_mib: u64,
     dir: TempDir,
     cpu: CpuSet,
 }
@@ -67,11 +68,16 @@ impl Floor {
         let first = (0..CpuSet::count()).find(|cpu| allowed.is_set(*cpu).unwrap_or(false));
         let mut cpu = CpuSet::new();
         cpu.set(first.context("no CPU")?)?;
-        Ok(Self { kernel, dir, cpu })
+        Ok(Self { kernel, mem_mib: 128, dir, cpu })
     }
 
     pub(crate) fn kernel(&self) -> &Path {
         &self.kernel
+    }
+
+    /// With so much memory.
+    pub(crate) fn with_mem(self, mem_mib: u64) -> Self {
+        Self { mem_mib, ..self }
     }
 
     /// Boots and powers off.
@@ -79,7 +85,8 @@ impl Floor {
         let dir = self.dir.path().display();
         let mut command = Command::new(&self.kernel);
         command
-            .args(["root=/dev/root", "rootfstype=hostfs", "ro", "init=/init", "mem=128M"])
+            .args(["root=/dev/root", "rootfstype=hostfs", "ro", "init=/init"])
+            .arg(format!("mem={}M", self.mem_mib))
             .arg(format!("rootflags={dir}/root"))
             .arg(format!("uml_dir={dir}"))
             .args(["umid=u", "con=null", "ssl=null", "quiet", "lpj=7000000", "panic=-1"])

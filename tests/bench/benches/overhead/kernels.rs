@@ -18,6 +18,7 @@ struct Listed {
     names: Vec<String>,
     version: String,
     path: PathBuf,
+    least_mem_mib: Option<u64>,
 }
 
 /// Prints each named kernel's floor, and its ratio to the smallest kernel of its series.
@@ -25,7 +26,8 @@ pub(crate) fn floors() -> Result<()> {
     let mut kernels = Vec::new();
     for listed in listed()? {
         if let Some(name) = listed.names.first() {
-            kernels.push((name.clone(), listed.version, Floor::of(listed.path)?, Vec::new()));
+            let floor = Floor::of(listed.path)?.with_mem(listed.least_mem_mib.unwrap_or(128));
+            kernels.push((name.clone(), listed.version, floor, Vec::new()));
         }
     }
     for _ in 0..ROUNDS {
