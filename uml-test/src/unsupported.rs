@@ -97,7 +97,7 @@ impl Vm {
         match self.0 {}
     }
 
-    pub fn save_console(&self, _: &Path) -> io::Result<()> {
+    pub fn shutdown_with_console(self, _: &Path) -> Result<io::Result<()>, Error> {
         match self.0 {}
     }
 

@@ -114,32 +114,39 @@ impl Guest {
     /// Ends it, after a program that it was for.
     pub(crate) fn end(self, result: Result<ExitStatus, Error>) -> anyhow::Result<Ended> {
         let Guest { vm, keeps, keeps_console } = self;
-        let kept = match keeps_console {
-            false => None,
-            true => {
+        let how = match result {
+            Ok(status) => {
+                let is_out_of_memory =
+                    status.signal() == Some(9) && vm.console().contains("Out of memory: Killed");
+                How::Itself { status, is_out_of_memory }
+            }
+            Err(error) => How::Unknown { console: vm.console(), error: error.into() },
+        };
+        let mut kept = None;
+        let stopped = match (keeps_console, keeps, &how) {
+            (true, ..) => {
                 let file =
                     tempfile::Builder::new().prefix("uml-console-").suffix(".log").tempfile();
                 let path =
                     file.and_then(|file| Ok(file.keep()?.1)).context("make a file for --keep")?;
-                vm.save_console(&path).with_context(|| format!("write {}", path.display()))?;
-                Some(path)
+                let stopped = match vm.shutdown_with_console(&path) {
+                    Ok(saved) => {
+                        saved.with_context(|| format!("write {}", path.display()))?;
+                        Ok(())
+                    }
+                    Err(error) => Err(error),
+                };
+                kept = Some(path);
+                stopped
             }
+            (false, true, How::Itself { .. }) => vm.shutdown(),
+            // Nothing on the host is waiting for anything of it.
+            (false, ..) => Ok(()),
         };
-        match result {
-            Ok(status) => {
-                let is_out_of_memory =
-                    status.signal() == Some(9) && vm.console().contains("Out of memory: Killed");
-                if keeps {
-                    vm.shutdown()
-                        .context("the program ended, but not all that it wrote may be there")?;
-                }
-                Ok(Ended { how: How::Itself { status, is_out_of_memory }, kept })
-            }
-            Err(error) => {
-                let how = How::Unknown { console: vm.console(), error: error.into() };
-                Ok(Ended { how, kept })
-            }
+        if keeps && matches!(how, How::Itself { .. }) {
+            stopped.context("the program ended, but not all that it wrote may be there")?;
         }
+        Ok(Ended { how, kept })
     }
 }
 

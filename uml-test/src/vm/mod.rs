@@ -170,15 +170,23 @@ impl Vm {
         self.console.tail()
     }
 
-    /// Writes what the guest wrote to its console so far into a file, from the beginning, 4 MiB at
-    /// most.
+    /// Powers the guest off as [`Vm::shutdown`] does, and writes all that it wrote to its console into
+    /// a file, from the beginning, 4 MiB at most. So it does where the guest is gone already.
     ///
     /// # Errors
-    /// As creating and writing the file have them.
-    pub fn save_console(&self, path: &Path) -> std::io::Result<()> {
-        match self.console.log() {
+    /// As [`Vm::shutdown`]; the inner error where the file cannot be written.
+    pub fn shutdown_with_console(self, path: &Path) -> Result<std::io::Result<()>, Error> {
+        let log = self.console.log();
+        let stopped = self.write_back().and_then(|()| self.wait_powered_off());
+        // The last of it may still be on its way.
+        self.console.wait(Duration::from_millis(500));
+        let saved = match log {
             Some(log) => console::copy_log(&log, path),
             None => std::fs::write(path, self.console()),
+        };
+        match stopped {
+            Ok(()) => Ok(saved),
+            Err(interrupted) => Err(self.explain(interrupted, Phase::Stopping)),
         }
     }
 
