@@ -186,7 +186,9 @@ impl Build {
             ("LOCALVERSION", ""),
         ]);
         let map = |path: &Path| format!("-ffile-prefix-map={}=/usr/src/linux", path.display());
-        make.env("KCFLAGS", format!("{} {}", map(&self.out), map(&self.tree)));
+        let maps = format!("{} {}", map(&self.out), map(&self.tree));
+        // The second is for assembly, whose debug information has paths too.
+        make.env("KCFLAGS", &maps).env("KAFLAGS", &maps);
         make
     }
 
