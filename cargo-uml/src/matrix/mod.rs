@@ -124,15 +124,8 @@ impl Matrix<'_> {
         if let Some(build) = self.invocation.build() {
             self.heading("Building the tests")?;
             let ended = self.cargo(self.command().args(build))?;
-            if ended.interrupted {
-                return Ok(End::Interrupted);
-            }
-            if !ended.status.success() {
-                self.reporter.note(format_args!(
-                    "error: building the tests failed ({}), so they were run with no kernel",
-                    ended.status
-                ));
-                return Ok(End::CargoFailed);
+            if let Some(end) = self.ended_before("building", &ended) {
+                return Ok(end);
             }
         }
         let mut planned = Vec::new();
@@ -144,15 +137,8 @@ impl Matrix<'_> {
             command.stdout(list.reopen().context("could not open a list")?);
             let ended =
                 self.signals.run(&mut command).context("could not run cargo nextest list")?;
-            if ended.interrupted {
-                return Ok(End::Interrupted);
-            }
-            if !ended.status.success() {
-                self.reporter.note(format_args!(
-                    "error: listing the tests failed ({}), so they were run with no kernel",
-                    ended.status
-                ));
-                return Ok(End::CargoFailed);
+            if let Some(end) = self.ended_before("listing", &ended) {
+                return Ok(end);
             }
             let text = std::fs::read_to_string(list.path()).context("could not read a list")?;
             planned = plan::tests(&text)?;
@@ -193,6 +179,21 @@ impl Matrix<'_> {
             }
         }
         Ok(End::All)
+    }
+
+    /// Why no kernel is come to, if what has to be done first was not.
+    fn ended_before(&self, doing: &str, ended: &Ended) -> Option<End> {
+        if ended.interrupted {
+            return Some(End::Interrupted);
+        }
+        if ended.status.success() {
+            return None;
+        }
+        self.reporter.note(format_args!(
+            "error: {doing} the tests failed ({}), so they were run with no kernel",
+            ended.status
+        ));
+        Some(End::CargoFailed)
     }
 
     fn command(&self) -> Command {

@@ -249,7 +249,7 @@ impl Ended {
     /// The word for it in a result record, where it was no success.
     pub(crate) fn word(&self) -> &'static str {
         match &self.how {
-            How::Itself { is_out_of_memory: true, .. } => "out-of-memory",
+            // Not by what the console says of memory, which is a hint for people.
             How::Itself { .. } => "failed",
             How::Unknown { error, .. } => match error.downcast_ref::<Error>() {
                 Some(Error::TimedOut { .. }) => "timed-out",

@@ -12,13 +12,13 @@ use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use clap::Parser;
-use libtest_mimic::{Arguments, ColorSetting, Completion, Failed, FormatSetting, Trial};
+use libtest_mimic::{Completion, Failed, Trial};
 use uml_test::OutputStream;
 
 use super::github;
 use super::guest::{Ended, Guest, How};
+use super::libtest::{self, LibtestArguments, Verdict};
 use super::options::{GuestOptions, RunnerOptions};
 use super::watch::{Found, Watch};
 use super::{junit, record};
@@ -26,40 +26,6 @@ use crate::report::Reporter;
 
 /// How much of a test's output is kept: so many bytes of its beginning, and so many of its end.
 const KEPT: usize = 1 << 20;
-
-/// The arguments of a libtest binary, as cargo passes them on.
-#[derive(Debug, Parser)]
-#[command(name = "libtest", no_binary_name = true, disable_version_flag = true)]
-struct LibtestArguments {
-    /// Names of tests, or parts of them
-    filters: Vec<OsString>,
-    #[arg(long)]
-    skip: Vec<OsString>,
-    #[arg(long)]
-    exact: bool,
-    #[arg(long, conflicts_with = "include_ignored")]
-    ignored: bool,
-    #[arg(long)]
-    include_ignored: bool,
-    #[arg(long, alias = "no-capture")]
-    nocapture: bool,
-    #[arg(long)]
-    show_output: bool,
-    #[arg(long)]
-    test_threads: Option<usize>,
-    #[arg(long)]
-    format: Option<FormatSetting>,
-    #[arg(long, short, conflicts_with = "format")]
-    quiet: bool,
-    #[arg(long)]
-    color: Option<ColorSetting>,
-    #[arg(long)]
-    logfile: Option<String>,
-    #[arg(long)]
-    test: bool,
-    #[arg(short = 'Z', value_name = "FLAG")]
-    unstable: Option<String>,
-}
 
 /// How a test ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,7 +139,7 @@ fn list(
     let names = |flags: &[&str]| -> anyhow::Result<Option<BTreeSet<String>>> {
         let mut command = guest.command(program, &arguments.selection());
         let said = command.args(flags).args(["--list", "--format", "terse"]).output()?;
-        Ok(said.status.success().then(|| parse_list(&said.stdout)).flatten())
+        Ok(said.status.success().then(|| libtest::parse_list(&said.stdout)).flatten())
     };
     let all = match (arguments.ignored, arguments.include_ignored) {
         (true, _) => names(&["--ignored"])?,
@@ -185,7 +151,7 @@ fn list(
         // Silence may be that of a program that knows no lists. libtest has more to say than names.
         let mut command = guest.command(program, &arguments.selection());
         let said = command.arg("--list").output()?;
-        if !(said.status.success() && ends_a_list(&said.stdout)) {
+        if !(said.status.success() && libtest::ends_a_list(&said.stdout)) {
             return Ok(None);
         }
     }
@@ -198,61 +164,6 @@ fn list(
     };
     let listed = |name: String| Listed { is_ignored: ignored.contains(&name), name };
     Ok(Some(all.into_iter().map(listed).collect()))
-}
-
-/// The names in a list as `--list --format terse` prints it.
-fn parse_list(list: &[u8]) -> Option<BTreeSet<String>> {
-    let list = std::str::from_utf8(list).ok()?;
-    let name = |line: &str| {
-        let (name, kind) = line.rsplit_once(": ")?;
-        ["test", "benchmark"].contains(&kind).then(|| name.to_owned())
-    };
-    list.lines().map(name).collect()
-}
-
-/// Whether this ends as libtest's `--list` does: `3 tests, 0 benchmarks`.
-fn ends_a_list(list: &[u8]) -> bool {
-    let list = String::from_utf8_lossy(list);
-    let last: Vec<&str> = list.trim_end().lines().next_back().unwrap_or("").split(' ').collect();
-    let is_number = |text: &str| text.parse::<u64>().is_ok();
-    matches!(&last[..], [tests, "tests," | "test,", benches, "benchmarks" | "benchmark"]
-        if is_number(tests) && is_number(benches))
-}
-
-impl LibtestArguments {
-    /// What selects tests, for a list. Whether ignored ones are meant is said apart.
-    fn selection(&self) -> Vec<OsString> {
-        let mut selection = Vec::new();
-        for skip in &self.skip {
-            selection.extend(["--skip".into(), skip.clone()]);
-        }
-        selection.extend(self.exact.then(|| "--exact".into()));
-        selection.extend(self.filters.iter().cloned());
-        selection
-    }
-
-    /// For the report of tests that are selected already.
-    fn for_report(&self) -> anyhow::Result<Arguments> {
-        let threads = match (self.test_threads, std::env::var_os("RUST_TEST_THREADS")) {
-            (Some(threads), _) => Some(threads),
-            (None, Some(text)) => {
-                Some(text.to_str().and_then(|text| text.parse().ok()).with_context(|| {
-                    format!("RUST_TEST_THREADS is {}, expected a number", text.display())
-                })?)
-            }
-            (None, None) => None,
-        };
-        anyhow::ensure!(threads != Some(0), "the number of test threads must not be 0");
-        Ok(Arguments {
-            include_ignored: self.include_ignored || self.ignored,
-            quiet: self.quiet,
-            test_threads: threads,
-            logfile: self.logfile.clone(),
-            color: self.color,
-            format: self.format,
-            ..Arguments::default()
-        })
-    }
 }
 
 impl Binary {
@@ -363,14 +274,6 @@ fn judge(ended: &Ended, output: &Kept, found: &Found) -> Outcome {
     }
 }
 
-/// What libtest's last line says.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Verdict {
-    passed: u32,
-    failed: u32,
-    ignored: u32,
-}
-
 /// A test's output: its beginning, and its end.
 #[derive(Debug, Default)]
 struct Kept {
@@ -408,17 +311,9 @@ impl Kept {
         all
     }
 
-    /// libtest's own, the last of its kind: a daemon that the test started may go on talking.
     fn verdict(&self) -> Option<Verdict> {
         let stdout: Vec<u8> = self.stdout.iter().copied().collect();
-        let stdout = String::from_utf8_lossy(&stdout);
-        let line = stdout.lines().rev().find_map(|line| line.strip_prefix("test result: "))?;
-        let count = |word: &str| {
-            let (before, _) = line.split_once(word)?;
-            before.trim_end().rsplit(' ').next()?.parse().ok()
-        };
-        let (passed, failed) = (count(" passed;")?, count(" failed;")?);
-        Some(Verdict { passed, failed, ignored: count(" ignored;")? })
+        Verdict::of(&String::from_utf8_lossy(&stdout))
     }
 }
 
@@ -460,19 +355,6 @@ mod tests {
             "thread 'a' panicked at x.rs:1:1:\nno good\ntest result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 3 filtered out",
             "no good",
         );
-    }
-
-    #[test]
-    fn lists_are_told_from_other_output() {
-        let names = parse_list(b"a::b: test\nc: benchmark\n").unwrap();
-        assert_eq!(names.into_iter().collect::<Vec<_>>(), ["a::b", "c"]);
-        assert_eq!(parse_list(b""), Some(BTreeSet::new()));
-        assert_eq!(parse_list(b"a: test\nrunning 3 tests\n"), None);
-        assert!(
-            ends_a_list(b"\n0 tests, 0 benchmarks\n")
-                && ends_a_list(b"a: test\n\n1 test, 1 benchmark")
-        );
-        assert!(!ends_a_list(b"") && !ends_a_list(b"3 tests, all good"));
     }
 
     #[test]

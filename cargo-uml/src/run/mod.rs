@@ -6,6 +6,7 @@ mod github;
 mod guest;
 mod isolate;
 mod junit;
+mod libtest;
 mod options;
 mod parent;
 pub(crate) mod program;
@@ -19,8 +20,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use self::guest::{EXIT_NO_VERDICT, EXIT_NOT_EXECUTABLE};
-use self::guest::{Ended, Streams};
+use self::guest::{EXIT_NO_VERDICT, EXIT_NOT_EXECUTABLE, Ended, Streams};
 use self::options::{GuestOptions, RunnerOptions, TestOptions};
 use self::program::Program;
 use self::watch::{Found, Watch};
@@ -30,6 +30,12 @@ use crate::report::Reporter;
 pub(crate) struct ExecArguments {
     #[command(flatten)]
     options: GuestOptions,
+    #[command(flatten)]
+    program: ProgramArguments,
+}
+
+#[derive(Debug, clap::Args)]
+struct ProgramArguments {
     /// The program, by its path or as the guest's PATH has it, and its arguments
     #[arg(
         required = true,
@@ -40,18 +46,21 @@ pub(crate) struct ExecArguments {
     program: Vec<OsString>,
 }
 
+impl ProgramArguments {
+    fn split(&self) -> (&OsStr, &[OsString]) {
+        match &self.program[..] {
+            [program, rest @ ..] => (program, rest),
+            [] => (OsStr::new(""), &[]), // clap requires one
+        }
+    }
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct RunnerArguments {
     #[command(flatten)]
     options: RunnerOptions,
-    /// The program's path, and its arguments
-    #[arg(
-        required = true,
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "PROGRAM"
-    )]
-    program: Vec<OsString>,
+    #[command(flatten)]
+    program: ProgramArguments,
 }
 
 #[derive(Debug, clap::Args)]
@@ -92,7 +101,7 @@ pub(crate) fn shell(arguments: &ShellArguments, reporter: &Reporter) -> ! {
 
 /// `cargo uml exec`: a program in a guest. Ends this process as the program ends.
 pub(crate) fn exec(arguments: &ExecArguments, reporter: &Reporter) -> ! {
-    let (program, rest) = split(&arguments.program);
+    let (program, rest) = arguments.program.split();
     let provided = match arguments.options.kernel {
         Some(_) => Ok(()),
         None => cargo::ensure_kernel(reporter),
@@ -108,7 +117,7 @@ pub(crate) fn exec(arguments: &ExecArguments, reporter: &Reporter) -> ! {
 /// cargo's target runner: as `exec`, but for programs that drive guests themselves, for lists of tests, which are the
 /// same on the host, and where this is a guest already.
 pub(crate) fn runner(arguments: &RunnerArguments, reporter: &'static Reporter) -> ! {
-    let (program, rest) = split(&arguments.program);
+    let (program, rest) = arguments.program.split();
     let passed = match RunnerOptions::passed() {
         Ok(passed) => passed,
         Err(error) => no_verdict(&error, reporter),
@@ -137,7 +146,7 @@ pub(crate) fn runner(arguments: &RunnerArguments, reporter: &'static Reporter) -
             }
             directly(program, rest, &options.guest.to_variables(), reporter)
         }
-        Ok(Program::ForAGuest) if is_list(Path::new(program), rest) => {
+        Ok(Program::ForAGuest) if is_test(Path::new(program)) && libtest::is_list(rest) => {
             directly(program, rest, &[], reporter)
         }
         // That it can't be read, the guest says too.
@@ -221,33 +230,9 @@ fn annotate(ended: &Ended, found: &Found, reporter: &Reporter) {
     }
 }
 
-fn split(program: &[OsString]) -> (&OsStr, &[OsString]) {
-    match program {
-        [program, rest @ ..] => (program, rest),
-        [] => (OsStr::new(""), &[]), // clap requires one
-    }
-}
-
 /// Whether cargo built this as a test binary: those lie in `deps`.
 fn is_test(program: &Path) -> bool {
     program.parent().and_then(Path::file_name).is_some_and(|dir| dir == "deps")
-}
-
-/// Whether a test binary, which cargo puts into `deps`, is asked for its tests in libtest's words, and starts none.
-fn is_list(program: &Path, arguments: &[OsString]) -> bool {
-    const PLAIN: [&str; 5] = ["--list", "--ignored", "--include-ignored", "--exact", "--nocapture"];
-    const WITH_VALUE: [&str; 3] = ["--format", "--skip", "-Z"];
-    let mut rest = arguments.iter().map(|argument| argument.to_string_lossy());
-    let mut known = true;
-    while let Some(argument) = rest.next() {
-        if WITH_VALUE.contains(&&*argument) {
-            rest.next();
-        } else if argument.starts_with('-') {
-            let name = argument.split('=').next().unwrap_or_default();
-            known &= PLAIN.contains(&name) || WITH_VALUE.contains(&name);
-        }
-    }
-    is_test(program) && known && arguments.iter().any(|argument| argument == "--list")
 }
 
 fn no_verdict(error: &anyhow::Error, reporter: &Reporter) -> ! {
@@ -276,16 +261,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_lists_of_tests_are_taken_for_such() {
-        let is = |program: &str, arguments: &[&str]| {
-            let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
-            is_list(Path::new(program), &arguments)
-        };
-        let test = "/x/target/debug/deps/x-0123456789abcdef";
-        assert!(is(test, &["--list", "--format", "terse"]));
-        assert!(is(test, &["--list", "--format=terse", "--ignored", "a_filter"]));
-        assert!(!is(test, &["--format", "--list-of"]) && !is(test, &["a"]) && !is(test, &[]));
-        assert!(!is(test, &["--list", "--flush"]), "no option of libtest's");
-        assert!(!is("/x/target/debug/tool", &["--list"]), "no test binary");
+    fn test_binaries_are_told_by_their_place() {
+        assert!(is_test(Path::new("/x/target/debug/deps/x-0123456789abcdef")));
+        assert!(!is_test(Path::new("/x/target/debug/x")) && !is_test(Path::new("x")));
     }
 }

@@ -1,8 +1,10 @@
 //! A package that knows nothing of uml-test, and the real `cargo-uml` run in it.
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -110,4 +112,20 @@ pub(crate) fn text(output: &Output) -> String {
 
 pub(crate) fn output(command: &mut Command) -> Output {
     command.stdin(Stdio::null()).output().unwrap()
+}
+
+/// Waits until nothing is left in a guest's directory.
+pub(crate) fn becomes_empty(dir: &Path, after: impl std::fmt::Debug) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while fs::read_dir(dir).unwrap().count() > 0 {
+        assert!(Instant::now() < deadline, "{after:?}: the run directory stays");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Ends a process by a signal, which is not caught.
+pub(crate) fn killed(running: &mut Child, signal: i32) {
+    let pid = nix::unistd::Pid::from_raw(running.id() as i32);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::try_from(signal).unwrap()).unwrap();
+    assert_eq!(running.wait().unwrap().signal(), Some(signal));
 }

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::fixture::real_kernel;
-use crate::package::{Package, TESTS, output, text, uml};
+use crate::package::{Package, TESTS, becomes_empty, killed, output, text, uml};
 
 #[test]
 fn a_program_ends_as_on_the_host() {
@@ -247,17 +247,8 @@ fn the_guest_goes_with_the_runner() {
         let mut up = [0; 3];
         std::io::Read::read_exact(running.stdout.as_mut().unwrap(), &mut up).unwrap();
         assert!(fs::read_dir(dir.path()).unwrap().count() > 0);
-        nix::sys::signal::kill(
-            nix::unistd::Pid::from_raw(running.id() as i32),
-            nix::sys::signal::Signal::try_from(signal).unwrap(),
-        )
-        .unwrap();
-        assert_eq!(running.wait().unwrap().signal(), Some(signal));
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while fs::read_dir(dir.path()).unwrap().count() > 0 {
-            assert!(Instant::now() < deadline, "signal {signal}: the run directory stays");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        killed(&mut running, signal);
+        becomes_empty(dir.path(), signal);
     }
 }
 
@@ -279,17 +270,8 @@ fn the_guest_goes_with_cargo() {
         let mut lines = lines.map(Result::unwrap);
         assert!(lines.any(|line| line.ends_with("up")), "signal {signal}");
         assert!(fs::read_dir(dir.path()).unwrap().count() > 0);
-        nix::sys::signal::kill(
-            nix::unistd::Pid::from_raw(running.id() as i32),
-            nix::sys::signal::Signal::try_from(signal).unwrap(),
-        )
-        .unwrap();
-        assert_eq!(running.wait().unwrap().signal(), Some(signal));
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while fs::read_dir(dir.path()).unwrap().count() > 0 {
-            assert!(Instant::now() < deadline, "signal {signal}: the run directory stays");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        killed(&mut running, signal);
+        becomes_empty(dir.path(), signal);
     }
 }
 

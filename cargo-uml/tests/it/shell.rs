@@ -10,7 +10,7 @@ use nix::sys::termios::{LocalFlags, tcgetattr};
 use rexpect::process::{Signal, WaitStatus};
 use rexpect::session::{PtySession, spawn_command};
 
-use crate::package::{output, text, uml};
+use crate::package::{becomes_empty, output, text, uml};
 
 /// In milliseconds: a busy machine is slow, and a wait that is met ends at once.
 const PATIENCE: u64 = 60_000;
@@ -123,11 +123,7 @@ fn a_signal_from_elsewhere_leaves_the_terminal_as_it_was() {
             other => panic!("{other:?}"),
         }
         assert!(!is_raw());
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while fs::read_dir(dir.path()).unwrap().count() > 0 {
-            assert!(Instant::now() < deadline, "{signal}: the run directory stays");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        becomes_empty(dir.path(), signal);
     }
 }
 

@@ -1,0 +1,165 @@
+//! libtest's language: the arguments of its binaries, their lists of tests, and their last line. No I/O but for a
+//! variable that libtest reads too.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+
+use anyhow::Context;
+use libtest_mimic::{Arguments, ColorSetting, FormatSetting};
+
+/// The arguments of a libtest binary, as cargo passes them on.
+#[derive(Debug, clap::Parser)]
+#[command(name = "libtest", no_binary_name = true, disable_version_flag = true)]
+pub(super) struct LibtestArguments {
+    /// Names of tests, or parts of them
+    filters: Vec<OsString>,
+    #[arg(long)]
+    skip: Vec<OsString>,
+    #[arg(long)]
+    exact: bool,
+    #[arg(long, conflicts_with = "include_ignored")]
+    pub(super) ignored: bool,
+    #[arg(long)]
+    pub(super) include_ignored: bool,
+    #[arg(long, alias = "no-capture")]
+    pub(super) nocapture: bool,
+    #[arg(long)]
+    pub(super) show_output: bool,
+    #[arg(long)]
+    test_threads: Option<usize>,
+    #[arg(long)]
+    format: Option<FormatSetting>,
+    #[arg(long, short, conflicts_with = "format")]
+    quiet: bool,
+    #[arg(long)]
+    color: Option<ColorSetting>,
+    #[arg(long)]
+    logfile: Option<String>,
+    #[arg(long)]
+    test: bool,
+    #[arg(short = 'Z', value_name = "FLAG")]
+    unstable: Option<String>,
+}
+
+impl LibtestArguments {
+    /// What selects tests, for a list. Whether ignored ones are meant is said apart.
+    pub(super) fn selection(&self) -> Vec<OsString> {
+        let mut selection = Vec::new();
+        for skip in &self.skip {
+            selection.extend(["--skip".into(), skip.clone()]);
+        }
+        selection.extend(self.exact.then(|| "--exact".into()));
+        selection.extend(self.filters.iter().cloned());
+        selection
+    }
+
+    /// For the report of tests that are selected already.
+    pub(super) fn for_report(&self) -> anyhow::Result<Arguments> {
+        let threads = match (self.test_threads, std::env::var_os("RUST_TEST_THREADS")) {
+            (Some(threads), _) => Some(threads),
+            (None, Some(text)) => {
+                Some(text.to_str().and_then(|text| text.parse().ok()).with_context(|| {
+                    format!("RUST_TEST_THREADS is {}, expected a number", text.display())
+                })?)
+            }
+            (None, None) => None,
+        };
+        anyhow::ensure!(threads != Some(0), "the number of test threads must not be 0");
+        Ok(Arguments {
+            include_ignored: self.include_ignored || self.ignored,
+            quiet: self.quiet,
+            test_threads: threads,
+            logfile: self.logfile.clone(),
+            color: self.color,
+            format: self.format,
+            ..Arguments::default()
+        })
+    }
+}
+
+/// Whether a test binary is asked for its tests in libtest's words, and starts none.
+pub(super) fn is_list(arguments: &[OsString]) -> bool {
+    const PLAIN: [&str; 5] = ["--list", "--ignored", "--include-ignored", "--exact", "--nocapture"];
+    const WITH_VALUE: [&str; 3] = ["--format", "--skip", "-Z"];
+    let mut rest = arguments.iter().map(|argument| argument.to_string_lossy());
+    let mut known = true;
+    while let Some(argument) = rest.next() {
+        if WITH_VALUE.contains(&&*argument) {
+            rest.next();
+        } else if argument.starts_with('-') {
+            let name = argument.split('=').next().unwrap_or_default();
+            known &= PLAIN.contains(&name) || WITH_VALUE.contains(&name);
+        }
+    }
+    known && arguments.iter().any(|argument| argument == "--list")
+}
+
+/// The names in a list as `--list --format terse` prints it.
+pub(super) fn parse_list(list: &[u8]) -> Option<BTreeSet<String>> {
+    let list = std::str::from_utf8(list).ok()?;
+    let name = |line: &str| {
+        let (name, kind) = line.rsplit_once(": ")?;
+        ["test", "benchmark"].contains(&kind).then(|| name.to_owned())
+    };
+    list.lines().map(name).collect()
+}
+
+/// Whether this ends as libtest's `--list` does: `3 tests, 0 benchmarks`.
+pub(super) fn ends_a_list(list: &[u8]) -> bool {
+    let list = String::from_utf8_lossy(list);
+    let last: Vec<&str> = list.trim_end().lines().next_back().unwrap_or("").split(' ').collect();
+    let is_number = |text: &str| text.parse::<u64>().is_ok();
+    matches!(&last[..], [tests, "tests," | "test,", benches, "benchmarks" | "benchmark"]
+        if is_number(tests) && is_number(benches))
+}
+
+/// What libtest's last line says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Verdict {
+    pub(super) passed: u32,
+    pub(super) failed: u32,
+    pub(super) ignored: u32,
+}
+
+impl Verdict {
+    /// The last line of its kind: a daemon that the test started may go on talking.
+    pub(super) fn of(stdout: &str) -> Option<Self> {
+        let line = stdout.lines().rev().find_map(|line| line.strip_prefix("test result: "))?;
+        let count = |word: &str| {
+            let (before, _) = line.split_once(word)?;
+            before.trim_end().rsplit(' ').next()?.parse().ok()
+        };
+        let (passed, failed) = (count(" passed;")?, count(" failed;")?);
+        Some(Verdict { passed, failed, ignored: count(" ignored;")? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_lists_of_tests_are_taken_for_such() {
+        let is = |arguments: &[&str]| {
+            let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+            is_list(&arguments)
+        };
+        assert!(is(&["--list", "--format", "terse"]));
+        assert!(is(&["--list", "--format=terse", "--ignored", "a_filter"]));
+        assert!(!is(&["--format", "--list-of"]) && !is(&["a"]) && !is(&[]));
+        assert!(!is(&["--list", "--flush"]), "no option of libtest's");
+    }
+
+    #[test]
+    fn lists_are_told_from_other_output() {
+        let names = parse_list(b"a::b: test\nc: benchmark\n").unwrap();
+        assert_eq!(names.into_iter().collect::<Vec<_>>(), ["a::b", "c"]);
+        assert_eq!(parse_list(b""), Some(BTreeSet::new()));
+        assert_eq!(parse_list(b"a: test\nrunning 3 tests\n"), None);
+        assert!(
+            ends_a_list(b"\n0 tests, 0 benchmarks\n")
+                && ends_a_list(b"a: test\n\n1 test, 1 benchmark")
+        );
+        assert!(!ends_a_list(b"") && !ends_a_list(b"3 tests, all good"));
+    }
+}
