@@ -16,8 +16,10 @@ use serde::Deserialize;
 use crate::case::{Overrides, parse_duration, parse_size};
 use crate::error::ConfigError;
 
+pub use rw_dirs::RwDir;
 pub use words::{LibtestSkips, MissingKernel, Sandbox, Traps, UnmetGates};
 
+pub(crate) mod rw_dirs;
 mod words;
 
 /// Where guests run, and how.
@@ -55,27 +57,6 @@ pub struct Config {
     pub keep_runs: usize,
     /// Where run directories are made; `None` to look for a place.
     pub run_dir: Option<PathBuf>,
-}
-
-/// A host directory that the guest may write.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RwDir {
-    /// Its absolute path.
-    pub host: PathBuf,
-    /// Its absolute path in the guest, where that is another one.
-    pub guest: Option<PathBuf>,
-}
-
-impl RwDir {
-    /// A directory with the same path in the guest.
-    pub(crate) fn at_its_path(host: PathBuf) -> Self {
-        Self { host, guest: None }
-    }
-
-    /// Its path in the guest.
-    pub(crate) fn in_guest(&self) -> &Path {
-        self.guest.as_deref().unwrap_or(&self.host)
-    }
 }
 
 impl Default for Config {
@@ -209,7 +190,7 @@ pub(crate) fn resolve(
     apply_manifests(&mut config, manifest_dir)?;
     apply_overrides(&mut config, manifest_dir, overrides);
     apply_variables(&mut config, variables)?;
-    check_rw_dirs(&mut config)?;
+    rw_dirs::check(&mut config.rw_dirs)?;
     Ok(config)
 }
 
@@ -221,24 +202,6 @@ pub(crate) fn of_variables(variables: &Variables) -> Result<Config, ConfigError>
     let mut config = Config::default();
     apply_variables(&mut config, variables)?;
     Ok(config)
-}
-
-/// Makes the `rw_dir`s of a configuration absolute and canonical.
-///
-/// # Errors
-/// [`ConfigError::RwDir`] for one that is no directory.
-pub(crate) fn check_rw_dirs(config: &mut Config) -> Result<(), ConfigError> {
-    for dir in &mut config.rw_dirs {
-        let canonical = dir.host.canonicalize().and_then(|path| match path.is_dir() {
-            true => Ok(path),
-            false => Err(std::io::ErrorKind::NotADirectory.into()),
-        });
-        dir.host = canonical.map_err(|error| {
-            let source = error.into();
-            ConfigError::RwDir { path: dir.host.clone(), source }
-        })?;
-    }
-    Ok(())
 }
 
 /// Where the package's manifest is now: what cargo and nextest say, since a test binary may run
