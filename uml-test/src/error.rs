@@ -214,7 +214,8 @@ pub enum KernelError {
     /// No cached kernel has that name.
     #[error(
         "no kernel is named `{name}` (from {origin}); looked at {looked}, the names there are: \
-         {known}; `cargo uml kernel build {name}` (from the cargo-uml package) builds one{file}"
+         {known}; `cargo uml kernel build {}` (from the cargo-uml package) builds one{file}",
+        build_arguments(name)
     )]
     UnknownName {
         /// The name.
@@ -241,4 +242,15 @@ pub enum KernelError {
         /// What it is instead.
         reason: String,
     },
+}
+
+/// What `cargo uml kernel build` makes a kernel of that name from: `6.1/smp` is version 6.1 with the
+/// flavour smp, and any other name is one that somebody gave.
+fn build_arguments(name: &str) -> String {
+    let (version, flavours) = name.split_once('/').unwrap_or((name, ""));
+    if !version.starts_with(|first: char| first.is_ascii_digit()) {
+        return format!("VERSION --name {name}");
+    }
+    let flavours = flavours.split('+').filter(|flavour| !flavour.is_empty());
+    flavours.fold(version.to_owned(), |all, flavour| format!("{all} --flavour {flavour}"))
 }

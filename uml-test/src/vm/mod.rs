@@ -108,6 +108,11 @@ impl Vm {
             cpu: cpu(),
             host_pid: std::process::id() as i32,
         };
+        // A limit that somebody chose is one.
+        let boot_limit = match config.boot_timeout == Config::default().boot_timeout {
+            true => config.boot_timeout.max(needs.boot),
+            false => config.boot_timeout,
+        };
         let started = Instant::now();
         let (process, connections) = KernelProcess::start(&boot, opening.frames())?;
         cache::touch(kernel);
@@ -126,11 +131,7 @@ impl Vm {
             // A limit beyond the clock's range is none.
             deadline: lifetime.and_then(|limit| Some((started.checked_add(limit)?, limit))),
             has_rw_dirs: !config.rw_dirs.is_empty(),
-            // A limit that somebody chose is one.
-            boot_limit: match config.boot_timeout == Config::default().boot_timeout {
-                true => config.boot_timeout.max(needs.boot),
-                false => config.boot_timeout,
-            },
+            boot_limit: lifetime.map_or(boot_limit, |limit| limit.min(boot_limit)),
         })
     }
 

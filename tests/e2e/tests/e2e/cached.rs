@@ -96,7 +96,8 @@ pub(crate) fn names(fixtures: &Fixtures) {
     for (kernel, says) in [
         ("6.1/smp", "no kernel is named `6.1/smp` (from UML_TEST_KERNEL)"),
         ("6.1/smp", "the names there are: 7.2, 7.2/debug;"),
-        ("6.1/smp", "`cargo uml kernel build 6.1/smp`"),
+        ("6.1/smp", "`cargo uml kernel build 6.1 --flavour smp`"),
+        ("mine", "`cargo uml kernel build VERSION --name mine`"),
         ("7.3", "`cargo uml kernel build 7.3`"),
         ("./7.2", "./7.2 (from UML_TEST_KERNEL) is no User Mode Linux kernel"),
     ] {

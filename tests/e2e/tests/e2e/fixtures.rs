@@ -42,7 +42,16 @@ pub(crate) struct NextestCommand {
 
 /// The package's directory, where cargo and nextest run its tests.
 pub(crate) fn package_dir() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures").canonicalize().unwrap()
+    workspace_dir().join("tests/fixtures")
+}
+
+pub(crate) fn workspace_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// Where this test was built, and where it builds.
+pub(crate) fn target_dir() -> &'static Path {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap()
 }
 
 impl Fixtures {
@@ -127,9 +136,8 @@ impl Nextest {
 
 /// Cargo on the fixtures' package, in the target directory that this test was built in.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
-    let target_dir = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
     let mut cargo = command(env!("CARGO"), &kernel());
-    cargo.args(arguments).current_dir(package_dir()).env("CARGO_TARGET_DIR", target_dir);
+    cargo.args(arguments).current_dir(package_dir()).env("CARGO_TARGET_DIR", target_dir());
     cargo
 }
 

@@ -39,6 +39,17 @@ impl Base {
         left
     }
 
+    /// The kernels that run there: processes with its path in their arguments.
+    pub(crate) fn kernels(&self) -> Vec<u32> {
+        let needle = [b"uml_dir=", self.path().as_os_str().as_bytes()].concat();
+        let has = |bytes: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
+        processes()
+            .into_iter()
+            .filter(|(_, dir)| has(&fs::read(dir.join("cmdline")).unwrap_or_default()))
+            .map(|(pid, _)| pid)
+            .collect()
+    }
+
     /// Waits until nothing is left.
     ///
     /// # Panics

@@ -1,76 +1,97 @@
 //! Many tests, many at once: all as alone.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::command::{Finished, Running};
+use crate::command::Running;
 use crate::fixtures::{Fixtures, cargo};
 use crate::left::Base;
+use crate::verdicts::Problem;
+use crate::ways::{Shown, Suite, Verdict, Wanted, Way};
 
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(240);
+const MANY: Wanted<'_> = Wanted {
+    suite: Suite::Many,
+    only: None,
+    threads: 8,
+    uncaptured: false,
+    ignored: false,
+    env: &[],
+    copies: None,
+    as_nobody: false,
+    script: None,
+};
 
 /// Two hundred tests in one binary, eight at a time.
-pub(crate) fn one_binary(fixtures: &Fixtures) {
-    for binary in [&fixtures.many, &fixtures.many_custom] {
-        let base = Base::new();
-        let mut command = many(fixtures, binary, &base);
-        check(&Running::start(&mut command).finish(LIMIT));
-        base.assert_empty();
-    }
+pub(crate) fn one_binary(fixtures: &Fixtures, way: Way) -> Result<(), Problem> {
+    let Some((shown, _)) = way.run(fixtures, &MANY) else { return Err(Problem::NoNextest) };
+    check(&shown);
+    Ok(())
 }
 
-/// The same in two binaries at the same time, sharing a place for run directories.
-pub(crate) fn two_binaries(fixtures: &Fixtures) {
-    let base = Base::new();
-    let mut commands =
-        [&fixtures.many, &fixtures.many_custom].map(|binary| many(fixtures, binary, &base));
-    let running = commands.each_mut().map(Running::start);
-    for finished in running.map(|running| running.finish(LIMIT)) {
-        check(&finished);
-    }
-    base.assert_empty();
+/// The same in two binaries of different kinds at the same time.
+pub(crate) fn two_binaries(fixtures: &Fixtures, nextest: bool) -> Result<(), Problem> {
+    let ways = match nextest {
+        true => [Way::NextestLibtest, Way::NextestCustom],
+        false => [Way::Libtest, Way::Custom],
+    };
+    at_once(ways, |base, way| way.command(fixtures, base, &MANY))
 }
 
 /// Two calls of cargo on the same target at the same time.
-pub(crate) fn two_cargos(_: &Fixtures) {
-    let base = Base::new();
-    let start = || {
-        let mut cargo = cargo(&["test", "--test", "many", "--", "--test-threads", "8"]);
-        Running::start(cargo.env("UML_TEST_RUN_DIR", base.path()))
-    };
-    for finished in [start(), start()].map(|running| running.finish(LIMIT)) {
-        check(&finished);
-    }
-    base.assert_empty();
+pub(crate) fn two_cargos(fixtures: &Fixtures, way: Way) -> Result<(), Problem> {
+    at_once([way, way], |base, way| {
+        if way.is_nextest() {
+            return way.command(fixtures, base, &MANY);
+        }
+        let binary = if way.is_libtest() { "many" } else { "many_custom" };
+        let mut cargo = cargo(&["test", "--test", binary, "--", "--test-threads", "8"]);
+        cargo.env("UML_TEST_RUN_DIR", base.path());
+        cargo.envs(fixtures.traps.iter().map(|traps| ("UML_TEST_TRAPS", traps)));
+        Some((cargo, None))
+    })
 }
 
-fn many(fixtures: &Fixtures, binary: &Path, base: &Base) -> Command {
-    let mut command = fixtures.command(binary, base.path());
-    command.args(["--test-threads", "8"]);
-    command
+/// Two commands that share a place for run directories.
+fn at_once(
+    ways: [Way; 2],
+    command: impl Fn(&Base, Way) -> Option<(Command, Option<PathBuf>)>,
+) -> Result<(), Problem> {
+    let base = Base::new();
+    let mut running = Vec::new();
+    for way in ways {
+        let Some((mut command, report)) = command(&base, way) else {
+            return Err(Problem::NoNextest);
+        };
+        running.push((way, Running::start(&mut command), report));
+    }
+    for (way, running, report) in running {
+        check(&way.read(&running.finish(LIMIT), report.as_deref()));
+    }
+    base.assert_empty();
+    Ok(())
 }
 
 /// Every tenth test fails with its module's name, all others pass.
-fn check(finished: &Finished) {
-    let text = String::from_utf8_lossy(&finished.stdout);
-    let verdicts: BTreeMap<_, _> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("test ")?.split_once(" ... "))
-        .map(|(name, verdict)| (name.trim().to_owned(), verdict.to_owned()))
-        .collect();
+fn check(shown: &BTreeMap<String, Shown>) {
+    let verdicts: BTreeMap<_, _> =
+        shown.iter().map(|(name, shown)| (name.clone(), shown.verdict)).collect();
     let mut expected = BTreeMap::new();
     for module in 0..20 {
         for test in 0..10 {
-            let verdict = if test == 0 { "FAILED" } else { "ok" };
-            expected.insert(format!("many::m{module:02}::t{test}"), verdict.to_owned());
+            let verdict = if test == 0 { Verdict::Failed } else { Verdict::Passed };
+            expected.insert(format!("many::m{module:02}::t{test}"), verdict);
         }
-        let message = format!("many::m{module:02}\n");
-        let says = text.lines().any(|line| {
-            line.starts_with("panicked: meant to fail: ") && format!("{line}\n").ends_with(&message)
-        });
-        assert!(says, "nothing says that {message} failed:\n{text}");
     }
-    assert_eq!(verdicts, expected, "{}", finished.text());
+    assert_eq!(verdicts, expected);
+    for (name, shown) in shown.iter().filter(|(_, shown)| shown.verdict == Verdict::Failed) {
+        let module = name.strip_suffix("::t0").expect("only these fail");
+        let says = shown
+            .text
+            .lines()
+            .any(|line| line.starts_with("panicked: meant to fail: ") && line.ends_with(module));
+        assert!(says, "nothing says why {name} failed:\n{}", shown.text);
+    }
 }

@@ -115,11 +115,33 @@ fn through_every_way(fixtures: &Built, repeat: usize) -> Vec<Trial> {
         ("places::unfit", places::unfit),
         ("places::odd_names", places::odd_names),
         ("places::tmpdir_does_not_matter", places::tmpdir_does_not_matter),
+        ("places::unwritable", places::unwritable),
+        ("removal::of_a_tree", removal::of_a_tree),
     ];
+    // Ten seconds of work for a CPU, whatever is asked for.
+    const ONCE: &[(&str, EveryWay)] = &[("removal::of_everything", removal::of_everything)];
+    const MOUNTING: &[(&str, EveryWay)] =
+        &[("places::noexec", places::noexec), ("places::full_disk", places::full_disk)];
+    const ALL_CPUS: &[(&str, EveryWay)] =
+        &[("load::one_binary", load::one_binary), ("load::two_cargos", load::two_cargos)];
     let mut trials = Vec::new();
-    for (check_name, check) in CHECKS {
-        for (way, way_name) in WAYS {
-            trials.push(light(fixtures, format!("{check_name}::{way_name}"), move |fixtures| {
+    for (way, way_name) in WAYS {
+        let checks = CHECKS.iter().map(|check| (check, repeat));
+        for ((name, check), times) in checks.chain(ONCE.iter().map(|check| (check, 1))) {
+            trials.push(light(fixtures, format!("{name}::{way_name}"), move |fixtures| {
+                repeated(times, || check(fixtures, way))
+            }));
+        }
+        for (name, check) in MOUNTING {
+            trials.push(light(fixtures, format!("{name}::{way_name}"), move |fixtures| {
+                match places::no_mounts() {
+                    Some(reason) => Ok(Completion::ignored_with(reason)),
+                    None => repeated(repeat, || check(fixtures, way)),
+                }
+            }));
+        }
+        for (name, check) in ALL_CPUS {
+            trials.push(heavy(fixtures, format!("{name}::{way_name}"), move |fixtures| {
                 repeated(repeat, || check(fixtures, way))
             }));
         }
@@ -131,46 +153,31 @@ fn through_every_way(fixtures: &Built, repeat: usize) -> Vec<Trial> {
 type OnTheHost = fn(&Fixtures);
 
 fn on_the_host(fixtures: &Built, repeat: usize) -> Vec<Trial> {
-    const ALL_CPUS: &[(&str, OnTheHost)] = &[
-        ("load::one_binary", load::one_binary),
-        ("load::two_binaries", load::two_binaries),
-        ("load::two_cargos", load::two_cargos),
-    ];
-    const FEW_CPUS: &[(&str, OnTheHost)] = &[
+    const CHECKS: &[(&str, OnTheHost)] = &[
         ("cached::names", cached::names),
         ("cached::last_used", cached::last_used),
         ("cached::modules", cached::modules),
         ("kernels::silent", kernels::silent),
         ("output::without_measure", output::without_measure),
         ("places::odd_project", places::odd_project),
-        ("places::unwritable", places::unwritable),
-        ("removal::of_a_tree", removal::of_a_tree),
-        ("removal::of_everything", removal::of_everything),
         ("terminal::interrupts", terminal::interrupts),
     ];
-    const MOUNTING: &[(&str, OnTheHost)] =
-        &[("places::noexec", places::noexec), ("places::full_disk", places::full_disk)];
-    let done = move |check: OnTheHost| {
-        move |fixtures: &Fixtures| {
+    const ALL_CPUS: &[(&str, bool)] =
+        &[("load::two_binaries::direct", false), ("load::two_binaries::nextest", true)];
+    let mut trials = vec![light(fixtures, "listing::nextest".to_owned(), move |fixtures| {
+        repeated(repeat, || verdicts::listing(fixtures))
+    })];
+    trials.extend(ALL_CPUS.iter().map(|(name, nextest)| {
+        heavy(fixtures, (*name).to_owned(), move |fixtures| {
+            repeated(repeat, || load::two_binaries(fixtures, *nextest))
+        })
+    }));
+    trials.extend(CHECKS.iter().map(|(name, check)| {
+        light(fixtures, (*name).to_owned(), move |fixtures| {
             repeated(repeat, || {
                 check(fixtures);
                 Ok(())
             })
-        }
-    };
-    let mut trials = vec![light(fixtures, "listing::nextest".to_owned(), move |fixtures| {
-        repeated(repeat, || verdicts::listing(fixtures))
-    })];
-    trials.extend(
-        ALL_CPUS.iter().map(|(name, check)| heavy(fixtures, (*name).to_owned(), done(*check))),
-    );
-    trials.extend(
-        FEW_CPUS.iter().map(|(name, check)| light(fixtures, (*name).to_owned(), done(*check))),
-    );
-    trials.extend(MOUNTING.iter().map(|(name, check)| {
-        light(fixtures, (*name).to_owned(), move |fixtures| match places::no_mounts() {
-            Some(reason) => Ok(Completion::ignored_with(reason)),
-            None => done(*check)(fixtures),
         })
     }));
     trials

@@ -4,27 +4,16 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::command::{Finished, command, run};
+use crate::command::run;
 use crate::fixtures::Fixtures;
 use crate::left::Base;
 use crate::table::Kind;
-use crate::user::{Unprivileged, is_root};
+use crate::user::{Copies, is_root};
 use crate::verdicts::{Problem, wrong_kinds};
-use crate::ways::{Verdict, WAYS, Wanted, Way};
+use crate::ways::{Verdict, Wanted, Way};
 
 const LIMIT: Duration = Duration::from_secs(10);
 const PASSES: &str = "cases::verdicts::passes";
-
-/// A failure of the machinery, told of in time, with these words.
-fn assert_infrastructure(finished: &Finished, says: &[&str]) {
-    let text = finished.text();
-    assert_eq!(finished.code(), 101, "{text}");
-    assert_eq!(wrong_kinds(Some(Kind::Infrastructure), &text), [""; 0], "{text}");
-    for says in says {
-        assert!(text.contains(says), "nothing says `{says}`:\n{text}");
-    }
-    assert!(finished.took < LIMIT, "{:?}\n{text}", finished.took);
-}
 
 /// Run directories that are named and cannot be used.
 pub(crate) fn unfit(fixtures: &Fixtures, way: Way) -> Result<(), Problem> {
@@ -41,15 +30,7 @@ pub(crate) fn unfit(fixtures: &Fixtures, way: Way) -> Result<(), Problem> {
     ] {
         let env = [("UML_TEST_RUN_DIR", dir), ("UML_TEST_MEM", mem)];
         let wanted = Wanted { only: Some(PASSES), env: &env, ..Wanted::default() };
-        let Some((shown, finished)) = way.run(fixtures, &wanted) else {
-            return Err(Problem::NoNextest);
-        };
-        let text = &shown[PASSES].text;
-        assert_eq!(shown[PASSES].verdict, Verdict::Failed, "{text}");
-        assert_eq!(wrong_kinds(Some(Kind::Infrastructure), text), [""; 0], "{text}");
-        assert!(text.contains(says), "nothing says `{says}`:\n{text}");
-        assert!(text.contains("UML_TEST_RUN_DIR"), "no remedy:\n{text}");
-        assert!(finished.took < LIMIT);
+        infrastructure(fixtures, way, &wanted, &[says, "UML_TEST_RUN_DIR"])?;
     }
     Ok(())
 }
@@ -121,18 +102,20 @@ pub(crate) fn tmpdir_does_not_matter(fixtures: &Fixtures, way: Way) -> Result<()
     Ok(())
 }
 
-/// A directory of somebody else's.
-pub(crate) fn unwritable(fixtures: &Fixtures) {
-    let user = Unprivileged::new(fixtures);
-    for binary in ["libtest", "custom"] {
-        let mut command = user.command(binary, PASSES);
-        let finished = run(command.env("UML_TEST_RUN_DIR", "/etc"), LIMIT);
-        assert_infrastructure(&finished, &["/etc: not writable", "UML_TEST_RUN_DIR"]);
-        // And without privileges everything works where it may.
-        let finished = run(&mut user.command(binary, PASSES), LIMIT);
-        assert!(finished.status.success(), "{}", finished.text());
-        user.base.assert_empty();
-    }
+/// A directory of somebody else's; without privileges everything works where it may.
+pub(crate) fn unwritable(fixtures: &Fixtures, way: Way) -> Result<(), Problem> {
+    let copies = Copies::new(fixtures, Path::new("/tmp"));
+    let wanted = Wanted {
+        only: Some(PASSES),
+        copies: Some(&copies),
+        as_nobody: true,
+        env: &[("UML_TEST_SANDBOX", "require")],
+        ..Wanted::default()
+    };
+    let Some((shown, _)) = way.run(fixtures, &wanted) else { return Err(Problem::NoNextest) };
+    assert_eq!(shown[PASSES].verdict, Verdict::Passed, "{}", shown[PASSES].text);
+    let wanted = Wanted { env: &[("UML_TEST_RUN_DIR", "/etc")], ..wanted };
+    infrastructure(fixtures, way, &wanted, &["/etc: not writable", "UML_TEST_RUN_DIR"])
 }
 
 /// Why a check that mounts on the host cannot be made.
@@ -140,48 +123,60 @@ pub(crate) fn no_mounts() -> Option<&'static str> {
     (!is_root()).then_some("mounts on the host: needs root")
 }
 
-/// Every place that is looked at is mounted noexec; in a mount namespace of its own.
-pub(crate) fn noexec(fixtures: &Fixtures) {
-    let script = "for dir in /dev/shm /tmp /var/tmp; do \
-                      mount --bind $dir $dir && mount -o remount,bind,noexec $dir || exit 77; \
-                  done; exec \"$@\"";
-    // The binary has to be executable yet.
-    for binary in [&fixtures.libtest, &fixtures.custom] {
-        let exec = Path::new("/opt").join(format!("e2e-{}", std::process::id()));
-        fs::copy(binary, &exec).unwrap();
-        let mut command = unshared(fixtures, script);
-        command.arg(&exec).args(["--exact", PASSES]).env_remove("UML_TEST_RUN_DIR");
-        command.env("TMPDIR", "/tmp").env_remove("XDG_RUNTIME_DIR");
-        let finished = run(&mut command, LIMIT);
-        fs::remove_file(&exec).unwrap();
-        let says = ["/dev/shm: mounted noexec", "/tmp: mounted noexec", "/var/tmp: mounted noexec"];
-        assert_infrastructure(&finished, &[&says[..], &["UML_TEST_RUN_DIR"]].concat());
-    }
+/// Every place that is looked at is mounted noexec; the binary lies elsewhere.
+pub(crate) fn noexec(fixtures: &Fixtures, way: Way) -> Result<(), Problem> {
+    let copies = Copies::new(fixtures, Path::new("/opt"));
+    let wanted = Wanted {
+        only: Some(PASSES),
+        copies: Some(&copies),
+        env: &[("UML_TEST_RUN_DIR", ""), ("TMPDIR", "/tmp"), ("XDG_RUNTIME_DIR", "")],
+        script: Some(
+            "shift; for dir in /dev/shm /tmp /var/tmp; do \
+                 mount --bind $dir $dir && mount -o remount,bind,noexec $dir || exit 77; \
+             done; exec \"$@\"",
+        ),
+        ..Wanted::default()
+    };
+    let says = ["/dev/shm: mounted noexec", "/tmp: mounted noexec", "/var/tmp: mounted noexec"];
+    infrastructure(fixtures, way, &wanted, &[&says[..], &["UML_TEST_RUN_DIR"]].concat())
 }
 
 /// The filesystem of the run directory fills up while the guest takes its memory.
-pub(crate) fn full_disk(fixtures: &Fixtures) {
-    let script = "mount -t tmpfs -o size=140m none \"$1\" || exit 77
-        \"$2\" --exact cases::host::touches_memory & pid=$!
-        while kill -0 $pid && [ -z \"$(ls $1)\" ]; do sleep 0.01; done
-        sleep 0.3
-        while kill -0 $pid; do cat /dev/zero >> \"$1/fill\"; sleep 0.02; done 2>/dev/null
-        wait $pid";
-    for (way, _) in &WAYS[..2] {
-        let binary = if way.is_libtest() { &fixtures.libtest } else { &fixtures.custom };
-        let base = Base::new();
-        let mut command = unshared(fixtures, script);
-        command.arg(base.path()).arg(binary).env("UML_TEST_RUN_DIR", base.path());
-        let finished = run(command.env("E2E_FILL", "1"), LIMIT);
-        let says = "the filesystem of the run directory has no room left for the guest's memory";
-        assert_infrastructure(&finished, &[says, "UML_TEST_RUN_DIR"]);
-        base.assert_empty();
-    }
+pub(crate) fn full_disk(fixtures: &Fixtures, way: Way) -> Result<(), Problem> {
+    let wanted = Wanted {
+        only: Some("cases::host::touches_memory"),
+        env: &[("E2E_FILL", "1")],
+        script: Some(
+            "base=$1; shift
+            mount -t tmpfs -o size=140m none \"$base\" || exit 77
+            \"$@\" & pid=$!
+            while kill -0 $pid && [ -z \"$(ls $base)\" ]; do sleep 0.01; done
+            sleep 0.3
+            while kill -0 $pid; do cat /dev/zero >> \"$base/fill\"; sleep 0.02; done 2>/dev/null
+            wait $pid",
+        ),
+        ..Wanted::default()
+    };
+    let says = "the filesystem of the run directory has no room left for the guest's memory";
+    infrastructure(fixtures, way, &wanted, &[says, "UML_TEST_RUN_DIR"])
 }
 
-/// A shell script in a mount namespace of its own.
-fn unshared(fixtures: &Fixtures, script: &str) -> std::process::Command {
-    let mut command = command("unshare", &fixtures.kernel);
-    command.args(["-m", "sh", "-c", script, "sh"]).current_dir(crate::fixtures::package_dir());
-    command
+/// A failure of the machinery, told of in time, with these words.
+fn infrastructure(
+    fixtures: &Fixtures,
+    way: Way,
+    wanted: &Wanted<'_>,
+    says: &[&str],
+) -> Result<(), Problem> {
+    let Some((shown, finished)) = way.run(fixtures, wanted) else {
+        return Err(Problem::NoNextest);
+    };
+    let shown = &shown[wanted.only.expect("one test is asked for")];
+    assert_eq!(shown.verdict, Verdict::Failed, "{}", shown.text);
+    assert_eq!(wrong_kinds(Some(Kind::Infrastructure), &shown.text), [""; 0], "{}", shown.text);
+    for says in says {
+        assert!(shown.text.contains(says), "nothing says `{says}`:\n{}", shown.text);
+    }
+    assert!(finished.took < LIMIT, "{:?}\n{}", finished.took, shown.text);
+    Ok(())
 }

@@ -8,6 +8,10 @@ use std::time::Duration;
 use crate::command::{Finished, run};
 use crate::fixtures::{Fixtures, NextestCommand};
 use crate::left::Base;
+use crate::user::{Copies, as_nobody, give_away};
+
+/// By which cargo and nextest know what to start tests with.
+const RUNNER: &str = "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER";
 
 /// No check takes longer; most take a hundredth of it.
 const LIMIT: Duration = Duration::from_secs(240);
@@ -45,9 +49,20 @@ pub(crate) enum Verdict {
     Ignored,
 }
 
+/// The fixtures' two pairs of binaries, one of each pair for libtest, one for the custom runner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Suite {
+    /// Each test for itself.
+    #[default]
+    Cases,
+    /// Two hundred tests.
+    Many,
+}
+
 /// What to run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wanted<'w> {
+    pub(crate) suite: Suite,
     /// Exactly this test, or all but those of the modules `host` and `output`.
     pub(crate) only: Option<&'w str>,
     pub(crate) threads: u32,
@@ -56,6 +71,13 @@ pub(crate) struct Wanted<'w> {
     /// `--ignored`, where the ignored ones are wanted.
     pub(crate) ignored: bool,
     pub(crate) env: &'w [(&'w str, &'w str)],
+    /// These in the place of the fixtures themselves.
+    pub(crate) copies: Option<&'w Copies>,
+    /// Whether the tests, and their base directory, are `nobody`'s; needs copies.
+    pub(crate) as_nobody: bool,
+    /// A shell script that gets the base directory and the command as arguments and runs it; in a
+    /// mount namespace of its own.
+    pub(crate) script: Option<&'w str>,
 }
 
 impl Way {
@@ -76,11 +98,19 @@ impl Way {
         wanted: &Wanted<'_>,
     ) -> Option<(Command, Option<PathBuf>)> {
         let threads = wanted.threads.max(1).to_string();
+        let (name, binary) = match (wanted.suite, self.is_libtest()) {
+            (Suite::Cases, true) => ("libtest", &fixtures.libtest),
+            (Suite::Cases, false) => ("custom", &fixtures.custom),
+            (Suite::Many, true) => ("many", &fixtures.many),
+            (Suite::Many, false) => ("many_custom", &fixtures.many_custom),
+        };
         let (mut command, report) = match self {
             Self::Libtest | Self::Custom => {
-                let binary = if self.is_libtest() { &fixtures.libtest } else { &fixtures.custom };
-                let mut command = fixtures.command(binary, base.path());
-                command.args(["--test-threads", &threads]);
+                let binary = wanted.copies.map_or(binary.clone(), |copies| copies.of(binary));
+                let before = if wanted.as_nobody { as_nobody() } else { &[] };
+                let mut words = before.iter().map(Path::new).chain([&*binary]);
+                let mut command = fixtures.command(words.next()?, base.path());
+                command.args(words).args(["--test-threads", &threads]);
                 match wanted.only {
                     Some(name) => command.args(["--exact", name]),
                     None => command.args(["--skip", "::host::", "--skip", "::output::"]),
@@ -94,7 +124,6 @@ impl Way {
                 (command, None)
             }
             Self::NextestLibtest | Self::NextestCustom => {
-                let binary = if self.is_libtest() { "libtest" } else { "custom" };
                 let NextestCommand { mut command, report } =
                     fixtures.nextest("run", base.path())?;
                 command.args(["--no-fail-fast", "--no-tests", "pass", "--test-threads", &threads]);
@@ -106,13 +135,32 @@ impl Way {
                 };
                 let which = match wanted.only {
                     Some(name) => format!("test(={name})"),
-                    None => "test(/^cases::/) - test(/::host::|::output::/)".to_owned(),
+                    None => "test(/^cases::|^many::/) - test(/::host::|::output::/)".to_owned(),
                 };
-                command.args(["-E", &format!("binary({binary}) & ({which})")]);
+                command.args(["-E", &format!("binary({name}) & ({which})")]);
+                if let Some(copies) = wanted.copies {
+                    command.arg("--workspace-remap").arg(copies.workspace());
+                    command.arg("--target-dir-remap").arg(copies.target());
+                }
+                if wanted.as_nobody && !as_nobody().is_empty() {
+                    command.env(RUNNER, as_nobody().join(" "));
+                }
                 (command, Some(report))
             }
         };
+        if let Some(copies) = wanted.copies {
+            let dir = copies.package_dir();
+            command.env("CARGO_MANIFEST_DIR", &dir).env("UML_TEST_KERNEL", copies.kernel());
+            command.current_dir(dir);
+        }
+        if wanted.as_nobody {
+            give_away(base.path());
+        }
         command.envs(wanted.env.iter().copied());
+        let command = match wanted.script {
+            Some(script) => unshared(&command, script, base),
+            None => command,
+        };
         Some((command, report))
     }
 
@@ -126,17 +174,42 @@ impl Way {
         let (mut command, report) = self.command(fixtures, &base, wanted)?;
         let finished = run(&mut command, LIMIT);
         base.assert_empty();
+        let shown = self.read(&finished, report.as_deref());
+        Some((shown, finished))
+    }
+
+    /// What a command of this way's has shown for each test.
+    pub(crate) fn read(
+        self,
+        finished: &Finished,
+        report: Option<&Path>,
+    ) -> BTreeMap<String, Shown> {
         let shown = match report {
-            Some(report) => read_report(&finished, &report),
-            None => read_lines(&finished),
+            Some(report) => read_report(finished, report),
+            None => read_lines(finished),
         };
         // The exit code says what the lines say. nextest has its own for failed tests.
         let failed = shown.values().any(|shown| shown.verdict == Verdict::Failed);
         let failure = if self.is_nextest() { 100 } else { 101 };
         let code = if failed { failure } else { 0 };
-        assert_eq!(finished.code(), code, "{command:?}\n{}", finished.text());
-        Some((shown, finished))
+        assert_eq!(finished.code(), code, "{self:?}\n{}", finished.text());
+        shown
     }
+}
+
+/// A command by way of a shell script in a mount namespace of its own.
+fn unshared(command: &Command, script: &str, base: &Base) -> Command {
+    let mut outer = Command::new("unshare");
+    outer.args(["-m", "sh", "-c", script, "sh"]).arg(base.path());
+    outer.arg(command.get_program()).args(command.get_args());
+    outer.current_dir(command.get_current_dir().expect("set for every way"));
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => outer.env(name, value),
+            None => outer.env_remove(name),
+        };
+    }
+    outer
 }
 
 /// What libtest and libtest-mimic print: a line for each test, then a section for each failure.
@@ -179,7 +252,7 @@ fn read_lines(finished: &Finished) -> BTreeMap<String, Shown> {
 fn heading(line: &str) -> Option<&str> {
     let name = line.strip_prefix("---- ")?.strip_suffix(" ----")?;
     let name = name.strip_suffix(" stdout").unwrap_or(name);
-    name.starts_with("cases::").then_some(name)
+    (name.starts_with("cases::") || name.starts_with("many::")).then_some(name)
 }
 
 /// nextest's events, one line of JSON each, and its JUnit report, which has the output.
