@@ -24,10 +24,11 @@ pub const PROTOCOL_SOURCE_DIR: &str = uml_test_protocol::SOURCE_DIR;
 /// The binary's `main`.
 #[cfg(target_os = "linux")]
 pub fn main() -> std::process::ExitCode {
-    if std::process::id() == 1 {
-        guest::run()
+    // A supervisor can be PID 1 too: the first process that a host's PID namespace gets.
+    if host::is_asked_for(std::env::args_os().skip(1)) || std::process::id() != 1 {
+        return host::run(std::env::args_os().skip(1));
     }
-    host::run(std::env::args_os().skip(1))
+    guest::run()
 }
 
 /// The binary's `main` where there is nothing to boot.

@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(found, Path::new("/proc/self/exe"), "a slash, and no such name");
         let error = written("version".as_ref(), base, "here").unwrap_err().to_string();
         assert!(error.starts_with("no kernel is named `version` (from here)"), "{error}");
-        assert!(error.contains("cargo uml kernel build version"), "{error}");
+        assert!(error.contains("cargo uml kernel build VERSION --name version"), "{error}");
         assert!(error.contains("is written ./version"), "{error}");
         let error = written("self/none".as_ref(), base, "here").unwrap_err().to_string();
         assert!(error.contains("no file /proc/self/none either"), "{error}");

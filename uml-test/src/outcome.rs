@@ -243,7 +243,7 @@ pub fn judge(facts: &Facts, expected: ShouldPanic) -> Outcome {
     if let Some(process) = &facts.process {
         // A panic while powering off is a finding of the test too, and hides no other.
         return match judge_process(process, expected) {
-            Outcome::Passed if panicked(facts) => {
+            Outcome::Passed | Outcome::Skipped { .. } if panicked(facts) => {
                 Outcome::KernelPanicked { message: facts.panic_message.clone() }
             }
             outcome @ (Outcome::Passed | Outcome::Skipped { .. }) => match &facts.writes_lost {

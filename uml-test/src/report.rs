@@ -33,7 +33,7 @@ pub(crate) struct Evidence {
     /// The body's output.
     pub(crate) output: Output,
     /// What the test's process wrote outside the body, if it never came to it.
-    pub(crate) harness: Vec<u8>,
+    pub(crate) harness: Output,
     /// The console's end, as text.
     pub(crate) console: String,
     /// The console's whole log, as far as it was kept.
@@ -58,7 +58,7 @@ pub(crate) fn text(reason: &str, evidence: &Evidence, with_output: bool) -> Stri
     }
     if !evidence.harness.is_empty() {
         text.push_str("\n---- output of the test's process ----\n");
-        text.push_str(&escaped(&evidence.harness));
+        text.push_str(&escaped(&evidence.harness.joined()));
         end_line(&mut text);
     }
     if let Some(stack) = evidence.kernel_stacks.as_deref().filter(|stacks| !stacks.is_empty()) {
@@ -219,7 +219,7 @@ fn write_run(dir: &Path, outcome: &Outcome, evidence: &Evidence) -> std::io::Res
     for (name, wanted) in [("stdout", Stream::Stdout), ("stderr", Stream::Stderr)] {
         fs::write(dir.join(name), evidence.output.of(wanted))?;
     }
-    fs::write(dir.join("harness"), &evidence.harness)?;
+    fs::write(dir.join("harness"), evidence.harness.joined())?;
     match &evidence.console_log {
         Some(log) => console::copy_log(log, &dir.join("console.log"))?,
         None => fs::write(dir.join("console.log"), &evidence.console)?,

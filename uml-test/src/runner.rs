@@ -15,7 +15,7 @@ use crate::guest;
 use crate::kernel_image;
 use crate::outcome::{ChannelEnd, Facts, Infrastructure, Outcome, Phase, ProcessEnd, judge};
 use crate::report::{self, Evidence};
-use crate::vm::session::{Interrupted, ProcessEvent};
+use crate::vm::session::{Backlog, Closing, Interrupted, ProcessEvent};
 use crate::vm::{self, Vm, console};
 
 /// A test that has been run.
@@ -51,7 +51,7 @@ pub(crate) fn run(case: &TestCase, output: Output<'_>) -> Run {
     let outcome = judge(&facts, case.should_panic);
     // Outside the body a process has something to say only if it did not come to it.
     if !matches!(&outcome, Outcome::Infrastructure(Infrastructure::BodyNotEntered(_))) {
-        evidence.harness.clear();
+        evidence.harness = crate::output::Output::default();
     }
     let panic = panic_of(&facts);
     // What did not start has left nothing to keep.
@@ -160,10 +160,13 @@ impl Running<'_> {
         let started = vm::kernel(&self.config).and_then(|kernel| {
             let mut opening = vm::opening(&self.config, &kernel, &manifest_dir)?;
             let spawn = test_process(case);
-            let events = opening.spawn(spawn).map_err(|e| Error::Request(e.to_string()))?;
-            Ok((Vm::start(&self.config, &kernel, opening, None)?, events))
+            let backlog = Closing(Backlog::new());
+            let events = opening
+                .spawn(spawn, backlog.0.clone())
+                .map_err(|error| Error::Request(error.to_string()))?;
+            Ok((Vm::start(&self.config, &kernel, opening, None)?, events, backlog))
         });
-        let (mut vm, events) = match started {
+        let (mut vm, events, backlog) = match started {
             Ok(started) => started,
             Err(error) => return self.facts.not_started = Some(report::chain(&error)),
         };
@@ -172,7 +175,7 @@ impl Running<'_> {
                 self.evidence.kernel_release = Some(vm.kernel_release().to_owned());
                 report::warn_unprotected(&vm.protection(), self.config.sandbox);
                 self.facts.phase = Phase::Running;
-                match self.follow(&events, &vm) {
+                match self.follow(&events, backlog, &vm) {
                     Ok(()) => self.stop(&vm),
                     Err(interrupted) => self.interrupted(interrupted, &vm, self.config.timeout),
                 }
@@ -186,7 +189,12 @@ impl Running<'_> {
     }
 
     /// Follows the test's process to its end.
-    fn follow(&mut self, events: &Receiver<ProcessEvent>, vm: &Vm) -> Result<(), Interrupted> {
+    fn follow(
+        &mut self,
+        events: &Receiver<ProcessEvent>,
+        backlog: Closing,
+        vm: &Vm,
+    ) -> Result<(), Interrupted> {
         let deadline = Instant::now() + self.config.timeout;
         loop {
             let event = match vm::next_event(events, vm, deadline) {
@@ -202,8 +210,9 @@ impl Running<'_> {
                 ProcessEvent::StdinReady { .. } => {}
                 ProcessEvent::Failed(failure) => return Err(Interrupted::Refused(failure)),
                 ProcessEvent::Output { stream, data } => {
+                    backlog.0.taken(data.len());
                     if stream == Stream::Harness {
-                        self.evidence.harness.extend_from_slice(&data);
+                        self.evidence.harness.push(stream, data);
                     } else {
                         (self.output)(stream, &data);
                         self.evidence.output.push(stream, data);

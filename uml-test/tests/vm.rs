@@ -271,3 +271,93 @@ fn wrong_settings_are_named() {
     let error = Vm::builder().rw_dir("/nonexistent").boot().unwrap_err().to_string();
     assert!(error.contains("/nonexistent"), "{error}");
 }
+
+#[test]
+fn threads_share_a_guest() {
+    let vm = boot();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4)
+            .map(|number| {
+                let mut command = vm.command("sh");
+                command.args(["-c", &format!("exit {number}")]);
+                scope.spawn(move || command.status().unwrap().code())
+            })
+            .collect();
+        let codes: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        assert_eq!(codes, [Some(0), Some(1), Some(2), Some(3)]);
+    });
+}
+
+#[test]
+fn a_program_gets_its_input_while_nobody_waits_for_it() {
+    let vm = boot();
+    let mut tee = vm.command("tee").arg("/run/x").stdin("some words").spawn().unwrap();
+    let started = Instant::now();
+    while sh(&vm, "cat /run/x 2>/dev/null || true") != "some words" {
+        assert!(started.elapsed() < Duration::from_secs(10));
+    }
+    assert!(tee.wait().unwrap().success());
+    assert_eq!(tee.wait_with_output().unwrap().stdout, b"some words");
+}
+
+#[test]
+fn a_number_that_is_no_signals_is_refused() {
+    let vm = boot();
+    let mut child = vm.command("sleep").arg("60").spawn().unwrap();
+    for number in [0, 65, -9] {
+        let error = child.signal(number).unwrap_err();
+        assert!(matches!(&error, Error::Request(what) if what.contains("from 1 to 64")), "{error}");
+    }
+    child.kill().unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(9));
+    vm.shutdown().unwrap();
+}
+
+#[test]
+fn a_guests_life_limits_its_boot() {
+    // A kernel that never is up.
+    let builder = Vm::builder().kernel("/usr/bin/yes").timeout(Duration::from_millis(500));
+    let started = Instant::now();
+    let error = builder.boot().unwrap_err();
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    let Error::TimedOut { limit, .. } = error else { panic!("{error:?}") };
+    assert_eq!(limit, Duration::from_millis(500));
+}
+
+#[test]
+fn after_a_broken_channel_every_command_is_told_so() {
+    let vm = boot();
+    let junk = "mknod /dev/line c 4 64; exec 3>/dev/line; while head -c 65536 /dev/urandom >&3; do :; done";
+    for command in [junk, "true"] {
+        let error = vm.command("sh").args(["-c", command]).status().unwrap_err();
+        assert!(matches!(error, Error::Gone { .. }), "{command}: {error}");
+    }
+}
+
+#[test]
+fn however_deep_a_run_directory_is_it_goes() {
+    let vm = boot();
+    let run_dir = vm.run_dir().to_owned();
+    let nested = format!(
+        "mkdir /root/run; mount -t hostfs none /root/run -o {}; cd /root/run; \
+         mkdir -p $(yes d | head -n 1500 | tr '\\n' /)",
+        run_dir.display()
+    );
+    sh(&vm, &nested);
+    assert!(run_dir.join("d/d/d/d").is_dir());
+    drop(vm);
+    assert!(!run_dir.exists());
+}
+
+#[test]
+fn an_rw_dir_can_be_at_a_place_that_a_link_leads_to() {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let link = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    // Absolute, and the place it names is made anew in a guest.
+    std::os::unix::fs::symlink("/run", link.path().join("run")).unwrap();
+    let place = link.path().join("run/app");
+    let vm = Vm::builder().rw_dir_at(dir.path(), &place).boot().unwrap();
+    sh(&vm, "echo words > /run/app/file");
+    vm.shutdown().unwrap();
+    assert_eq!(std::fs::read_to_string(dir.path().join("file")).unwrap(), "words\n");
+}

@@ -11,6 +11,8 @@ use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use uml_test_protocol::Failure;
 
+use super::mounts::within;
+
 /// The kernel decompresses the file itself (Linux 5.17, if it is configured so).
 const COMPRESSED_FILE: libc::c_uint = 4; // MODULE_INIT_COMPRESSED_FILE of linux/module.h
 
@@ -100,16 +102,9 @@ fn device_node(line: &str) -> Option<DeviceNode<'_>> {
     Some(DeviceNode { name, kind, device: makedev(major.parse().ok()?, minor.parse().ok()?) })
 }
 
-/// `/lib/modules` below `root`, whose `/lib` may be a link: one with an absolute target would lead
-/// out of a root that is not entered yet.
+/// `/lib/modules` below `root`.
 pub(super) fn place(root: &Path) -> PathBuf {
-    let lib = root.join("lib");
-    match fs::read_link(&lib) {
-        Ok(target) if target.is_absolute() => {
-            root.join(target.strip_prefix("/").unwrap_or(&target)).join("modules")
-        }
-        Ok(_) | Err(_) => lib.join("modules"),
-    }
+    within(root, "lib").join("modules")
 }
 
 fn failed(operation: &str, path: &Path, error: &io::Error) -> Failure {

@@ -60,10 +60,12 @@ pub(super) fn set_up(wanted: &Setup) -> Result<(), Failure> {
     for (place, flags, options) in FRESH {
         // A kept path that is the place itself: the host's stays, under the overlay.
         if !keep.contains(&Path::new("/").join(place).as_path()) {
-            mount("tmpfs", &in_root(place), "tmpfs", *flags, Some(options))?;
+            let target = within(Path::new(NEW_ROOT), place);
+            create_dirs(&target)?;
+            mount("tmpfs", &target, "tmpfs", *flags, Some(options))?;
         }
     }
-    create_dir(&in_root("run/lock"), 0o1777)?;
+    create_dir(&within(Path::new(NEW_ROOT), "run").join("lock"), 0o1777)?;
     for (kind, place, flags, options) in OPTIONAL {
         mount_if_known(kind, &in_root(place), *flags, *options)?;
     }
@@ -72,13 +74,15 @@ pub(super) fn set_up(wanted: &Setup) -> Result<(), Failure> {
     for path in outermost(&keep.iter().copied().filter(hidden).collect::<Vec<_>>()) {
         bind_back(path)?;
     }
+    enter_root()?;
+    // Only now: on the way to such a place may be links with absolute targets.
     for dir in &wanted.rw_dirs {
-        let target = in_root_path(as_path(&dir.guest));
-        create_dirs(&target)?;
+        let target = as_path(&dir.guest);
+        create_dirs(target)?;
         let options = Some(hostfs_option(as_path(&dir.host))?);
-        mount("hostfs", &target, "hostfs", MsFlags::empty(), options)?;
+        mount("hostfs", target, "hostfs", MsFlags::empty(), options)?;
     }
-    enter_root()
+    Ok(())
 }
 
 fn assemble_root(modules: Option<&Path>) -> Result<(), Failure> {
@@ -238,6 +242,17 @@ fn in_root(place: &str) -> PathBuf {
 
 fn in_root_path(path: &Path) -> PathBuf {
     Path::new(NEW_ROOT).join(path.strip_prefix("/").unwrap_or(path))
+}
+
+/// `place` below `root`, where it may be a link: one with an absolute target would lead out of a
+/// root that is not entered yet.
+pub(super) fn within(root: &Path, place: &str) -> PathBuf {
+    match fs::read_link(root.join(place)) {
+        Ok(target) if target.is_absolute() => {
+            root.join(target.strip_prefix("/").unwrap_or(&target))
+        }
+        Ok(_) | Err(_) => root.join(place),
+    }
 }
 
 fn is_below(path: &Path, place: &str) -> bool {

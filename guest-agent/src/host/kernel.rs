@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::unistd::{ForkResult, Pid};
 use uml_test_protocol::supervision::{Boot, CONSOLE_FD, CONTROL_FD, Protection};
@@ -193,9 +193,8 @@ impl Launch {
             return failed("forbid core dumps of");
         }
         // Every host file that the guest has open is a descriptor here, and guest memory a file.
-        for resource in [Resource::RLIMIT_NOFILE, Resource::RLIMIT_FSIZE] {
-            let _ = getrlimit(resource).and_then(|(_, most)| setrlimit(resource, most, most));
-        }
+        // Of descriptors the supervisor has as many as there may be already.
+        super::raise_limit(Resource::RLIMIT_FSIZE);
         // A CPU that went away since is no reason not to run.
         let _ = seat.map(Seat::take);
         let _ =

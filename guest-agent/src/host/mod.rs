@@ -17,6 +17,7 @@ use std::process::ExitCode;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
@@ -30,10 +31,15 @@ use socket::{GuestFds, Socket};
 /// Exit code for a call that is not the runner's.
 const USAGE: u8 = 2;
 
+/// Whether these are a supervisor's arguments.
+pub(crate) fn is_asked_for(arguments: impl Iterator<Item = OsString>) -> bool {
+    arguments.eq([MODE])
+}
+
 /// Runs the binary's host mode.
 #[expect(clippy::print_stderr, reason = "only a person who starts this binary by hand reads it")]
 pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    if !arguments.eq([MODE]) {
+    if !is_asked_for(arguments) {
         eprintln!(
             "this is uml-test's agent: PID 1 of a User Mode Linux guest, and with the argument \
              `{MODE}` the supervisor of a kernel process; uml-test starts it, nothing else does"
@@ -74,6 +80,8 @@ fn supervise(socket: &Socket) -> Result<(), Failure> {
     // end the runner, and the runner's end is what this process waits for.
     let _ = nix::unistd::setsid();
     let signals = block_signals()?;
+    // Whatever directories the guest nests in its run directory, removing them takes one for each.
+    raise_limit(Resource::RLIMIT_NOFILE);
     let Some((boot, fds)) = socket.receive_boot()? else { return Ok(()) };
     let host = watch(boot.host_pid)?;
 
@@ -111,6 +119,11 @@ fn supervise(socket: &Socket) -> Result<(), Failure> {
     // The host may want to look into the run directory; it closes the socket when it has.
     while !wait_for(socket, host.as_ref(), None)?.host_gone {}
     Ok(())
+}
+
+/// As much as there may be.
+fn raise_limit(resource: Resource) {
+    let _ = getrlimit(resource).and_then(|(_, most)| setrlimit(resource, most, most));
 }
 
 /// Collects what has ended; the kernel's end, if it is among it.

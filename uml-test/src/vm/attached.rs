@@ -3,7 +3,6 @@
 
 use std::io::{self, Read};
 use std::process::ExitStatus;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 
 use nix::sys::signal::{SigSet, Signal};
@@ -12,7 +11,7 @@ use uml_test_protocol::{Bytes, Request, Spawn, Stream, TerminalSize};
 
 use super::Vm;
 use super::child::{exit_status, receive};
-use super::session::{Backlog, Interrupted, ProcessEvent};
+use super::session::{Backlog, Closing, Interrupted, ProcessEvent};
 use crate::error::Error;
 use crate::outcome::{ChannelEnd, Phase};
 use crate::stream::OutputStream;
@@ -48,7 +47,12 @@ pub(super) fn run(
 ) -> Result<ExitStatus, Error> {
     let explain = |interrupted| vm.explain(interrupted, Phase::Running);
     let backlog = Closing(Backlog::new());
-    let (id, events) = vm.session().spawn(spawn, Some(backlog.0.clone())).map_err(explain)?;
+    let (stdin, reads) = match input {
+        Input::Given(bytes) => (Some(bytes), false),
+        Input::Inherited => (None, true),
+    };
+    let listening = vm.session().spawn(spawn, Some(backlog.0.clone()), stdin);
+    let (id, events) = listening.map_err(explain)?;
     let (sender, happenings) = channel();
     // No thread is waited for: one may be writing to a pipe that nobody reads when the time
     // limit passes, another reading from a terminal when the program ends.
@@ -64,15 +68,11 @@ pub(super) fn run(
             }
         })?;
     }
-    let mut feed = match input {
-        Input::Given(bytes) => Feed::Memory(bytes),
-        Input::Inherited => {
-            let (ask, asked) = channel();
-            let theirs = sender.clone();
-            start("uml-test input", move || read_input(&asked, &theirs))?;
-            Feed::Thread(ask)
-        }
-    };
+    let (ask, asked) = channel();
+    if reads {
+        let theirs = sender.clone();
+        start("uml-test input", move || read_input(&asked, &theirs))?;
+    }
     drop(sender);
     let send = |data: Vec<u8>, end: bool| {
         let request = Request::Stdin { id, data: Bytes::from(data), end };
@@ -82,14 +82,8 @@ pub(super) fn run(
         match receive(&happenings, vm.deadline()) {
             Ok(Happening::Guest(event)) => match event {
                 ProcessEvent::Failed(failure) => return Err(Error::Refused(failure)),
-                ProcessEvent::StdinReady { closed: false } => match &mut feed {
-                    // An error: the thread has seen the end of the input.
-                    Feed::Thread(ask) => drop(ask.send(())),
-                    Feed::Memory(bytes) => {
-                        let data: Vec<u8> = bytes.drain(..bytes.len().min(CHUNK)).collect();
-                        send(data, bytes.is_empty())?;
-                    }
-                },
+                // An error: the thread has seen the end of the input.
+                ProcessEvent::StdinReady { closed: false } => drop(ask.send(())),
                 ProcessEvent::Exited { exit, .. } => return Ok(exit_status(exit)),
                 ProcessEvent::Started { .. }
                 | ProcessEvent::StdinReady { closed: true }
@@ -112,28 +106,11 @@ pub(super) fn run(
     }
 }
 
-/// What a program reads.
-enum Feed {
-    /// From a thread that reads when asked.
-    Thread(Sender<()>),
-    /// What is left of it.
-    Memory(Vec<u8>),
-}
-
 fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Error> {
     let started = std::thread::Builder::new().name(name.to_owned()).spawn(run);
     started
         .map(drop)
         .map_err(|source| Error::Supervisor { operation: "start a thread".to_owned(), source })
-}
-
-/// Lets the session go on when nobody takes the output any more.
-struct Closing(Arc<Backlog>);
-
-impl Drop for Closing {
-    fn drop(&mut self) {
-        self.0.close();
-    }
 }
 
 /// Passes on what the program writes, and everything else too.
@@ -160,7 +137,8 @@ fn follow(
             }
             other => Happening::Guest(other),
         };
-        if to.send(happening).is_err() {
+        let failed = matches!(happening, Happening::Failed(_));
+        if to.send(happening).is_err() || failed {
             return; // nobody listens any more
         }
     }

@@ -5,8 +5,7 @@ use std::process::{ExitStatus, Output};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
-use uml_test_protocol::frame::CHUNK;
-use uml_test_protocol::{Bytes, Exit, Request, Spawn, Stream};
+use uml_test_protocol::{Exit, Request, Spawn, Stream};
 
 use super::Vm;
 use super::session::{Interrupted, ProcessEvent};
@@ -15,14 +14,18 @@ use crate::outcome::{ChannelEnd, Phase};
 use crate::usage::Usage;
 
 /// A running program in a guest. Dropping the value leaves it running; the guest's end ends it.
+///
+/// It gets its input, and can write, whether it is waited for or not; what it writes meanwhile is kept
+/// in this process's memory, without a limit. For a program that writes without end and is not
+/// waited for, have its output redirected in the guest.
 #[derive(Debug)]
 pub struct Child<'vm> {
     vm: &'vm Vm,
     id: u32,
     pid: i32,
     events: Receiver<ProcessEvent>,
-    stdin: Vec<u8>,
-    sent: usize,
+    /// Whether anybody will want what it writes.
+    pub(super) keeps_output: bool,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
     status: Option<ExitStatus>,
@@ -32,14 +35,13 @@ pub struct Child<'vm> {
 impl<'vm> Child<'vm> {
     pub(super) fn start(vm: &'vm Vm, spawn: Spawn, stdin: Option<Vec<u8>>) -> Result<Self, Error> {
         let gone = |interrupted| vm.explain(interrupted, Phase::Running);
-        let (id, events) = vm.session().spawn(spawn, None).map_err(gone)?;
+        let (id, events) = vm.session().spawn(spawn, None, stdin).map_err(gone)?;
         let mut child = Self {
             vm,
             id,
             pid: 0,
             events,
-            stdin: stdin.unwrap_or_default(),
-            sent: 0,
+            keeps_output: true,
             stdout: Vec::new(),
             stderr: Vec::new(),
             status: None,
@@ -69,15 +71,20 @@ impl<'vm> Child<'vm> {
         self.signal(9)
     }
 
-    /// Sends it a signal by its number. One that has ended is no error.
+    /// Sends it a signal by its number, from 1 to 64. One that has ended is no error.
     ///
     /// # Errors
-    /// [`Error::Gone`] where the guest is.
+    /// [`Error::Request`] for another number, [`Error::Gone`] where the guest is.
     pub fn signal(&mut self, signal: i32) -> Result<(), Error> {
+        if !(1..=64).contains(&signal) {
+            let what = format!("signal {signal}: expected a number from 1 to 64");
+            return Err(Error::Request(what));
+        }
         self.request(&Request::Signal { id: self.id, signal })
     }
 
-    /// Waits for its end; its output is thrown away.
+    /// Waits for its end. What it writes is kept for [`Child::wait_with_output`], in this process's
+    /// memory.
     ///
     /// # Errors
     /// [`Error::Gone`] where the guest ended first, [`Error::TimedOut`] where the guest's time
@@ -136,18 +143,12 @@ impl<'vm> Child<'vm> {
         match event {
             ProcessEvent::Started { pid } => self.pid = pid,
             ProcessEvent::Failed(failure) => return Err(Error::Refused(failure)),
+            ProcessEvent::Output { .. } if !self.keeps_output => {}
             ProcessEvent::Output { stream: Stream::Stderr, data } => self.stderr.extend(data),
             ProcessEvent::Output { stream: Stream::Stdout | Stream::Harness, data } => {
                 self.stdout.extend(data);
             }
-            ProcessEvent::StdinReady { closed: true } => self.sent = self.stdin.len(),
-            ProcessEvent::StdinReady { closed: false } => {
-                let end = self.stdin.len().min(self.sent + CHUNK);
-                let data = Bytes::from(&self.stdin[self.sent..end]);
-                self.sent = end;
-                let end = end == self.stdin.len();
-                self.request(&Request::Stdin { id: self.id, data, end })?;
-            }
+            ProcessEvent::StdinReady { .. } => {} // the session gives what there is
             ProcessEvent::Exited { exit, usage, .. } => {
                 self.usage = Some(usage.into());
                 self.status = Some(exit_status(exit));

@@ -137,7 +137,9 @@ impl<'vm> Command<'vm> {
     /// # Errors
     /// As [`Command::spawn`] and [`Child::wait`].
     pub fn status(&mut self) -> Result<ExitStatus, Error> {
-        self.spawn()?.wait()
+        let mut child = self.spawn()?;
+        child.keeps_output = false;
+        child.wait()
     }
 
     /// Runs the program to its end on this process's own standard input, output and error, in the

@@ -7,8 +7,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How much of the console's end is kept in memory, in bytes.
@@ -20,8 +19,7 @@ const FILE_LIMIT: usize = 4 << 20;
 
 /// A console that is being drained by a thread of its own.
 pub(crate) struct Console {
-    shared: Arc<Mutex<Shared>>,
-    finished: Receiver<()>,
+    shared: Arc<(Mutex<Shared>, Condvar)>,
 }
 
 #[derive(Default)]
@@ -32,6 +30,8 @@ struct Shared {
     /// The file once more, also after the end of writing to it.
     file: Option<File>,
     written: usize,
+    /// Whether the guest's end is closed.
+    finished: bool,
 }
 
 enum Log {
@@ -52,8 +52,7 @@ impl Console {
     /// # Errors
     /// Where no thread can be started.
     pub(crate) fn drain(mut source: impl Read + Send + 'static) -> std::io::Result<Self> {
-        let shared = Arc::new(Mutex::new(Shared::default()));
-        let (finish, finished) = channel();
+        let shared = Arc::new((Mutex::new(Shared::default()), Condvar::new()));
         let theirs = Arc::clone(&shared);
         std::thread::Builder::new().name("uml-test console".to_owned()).spawn(move || {
             let mut buffer = vec![0; 16 << 10];
@@ -65,9 +64,10 @@ impl Console {
                     Err(_) => break,
                 }
             }
-            let _ = finish.send(());
+            lock(&theirs).finished = true;
+            theirs.1.notify_all();
         })?;
-        Ok(Self { shared, finished })
+        Ok(Self { shared })
     }
 
     /// Writes what came so far, and what comes, to a file as well. A file that cannot be written
@@ -94,9 +94,9 @@ impl Console {
 
     /// Waits until the guest's end is closed, `limit` at most.
     pub(crate) fn wait(&self, limit: Duration) {
-        match self.finished.recv_timeout(limit) {
-            Ok(()) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
-        }
+        let shared = lock(&self.shared);
+        let waited = self.shared.1.wait_timeout_while(shared, limit, |shared| !shared.finished);
+        drop(waited);
     }
 
     /// The end of what was written, as text: control characters but line ends are left out.
@@ -107,13 +107,16 @@ impl Console {
     }
 }
 
-/// Copies what is in a console's file so far, wherever that is written to next.
+/// Copies what is in a console's file so far, wherever that is written to next. No more than was
+/// ever written there: guest root can reach the file, and make it as long as it likes.
 pub(crate) fn copy_log(log: &File, to: &Path) -> std::io::Result<()> {
+    const MOST: u64 = (FILE_LIMIT + 128) as u64;
     let mut copy = File::create(to)?;
     let mut buffer = vec![0; 64 << 10];
     let mut at = 0;
     loop {
-        match log.read_at(&mut buffer, at)? {
+        let room = (MOST - at).min(buffer.len() as u64) as usize;
+        match log.read_at(&mut buffer[..room], at)? {
             0 => return Ok(()),
             length => {
                 copy.write_all(&buffer[..length])?;
@@ -150,9 +153,9 @@ impl Shared {
     }
 }
 
-fn lock(shared: &Mutex<Shared>) -> std::sync::MutexGuard<'_, Shared> {
+fn lock(shared: &(Mutex<Shared>, Condvar)) -> std::sync::MutexGuard<'_, Shared> {
     // The thread that poisoned it was only appending bytes.
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
+    shared.0.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The message of the kernel's panic in a console's text, for quoting.
@@ -196,6 +199,11 @@ mod tests {
         let _ = std::fs::remove_dir_all(&dir);
         assert!(log.starts_with(b"before the file\n"));
         assert!(log.len() < FILE_LIMIT + 100, "{}", log.len());
+        let copy = tempfile::NamedTempFile::new().unwrap();
+        let long = tempfile::tempfile().unwrap();
+        long.set_len(1 << 40).unwrap();
+        copy_log(&long, copy.path()).unwrap();
+        assert_eq!(copy.as_file().metadata().unwrap().len(), FILE_LIMIT as u64 + 128);
         let tail = console.tail();
         assert!(tail.len() <= TAIL && tail.ends_with("xxxthe[0m end\n"), "{}", tail.len());
     }

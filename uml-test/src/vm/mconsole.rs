@@ -1,10 +1,16 @@
 //! The kernel's management console, a socket in the run directory (`arch/um/drivers/mconsole.h`).
 //! It answers from an interrupt, also while the guest's processes spin.
 
+use std::fs::File;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::{Duration, Instant};
+
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
 
 use super::command_line::UMID;
 
@@ -30,7 +36,9 @@ pub(super) fn ask(run_dir: &Path, command: &str, limit: Duration) -> io::Result<
     }
     request.extend_from_slice(&command.as_bytes()[..command.len().min(MAX_DATA)]);
     request.resize(12 + MAX_DATA, 0);
-    socket.send_to(&request, run_dir.join(UMID).join("mconsole"))?;
+    socket.set_write_timeout(Some(limit))?;
+    let theirs = kernels_socket(run_dir)?;
+    socket.send_to(&request, format!("/proc/self/fd/{}", theirs.as_raw_fd()))?;
 
     let mut answer = String::new();
     let mut reply = [0; 12 + MAX_DATA];
@@ -54,5 +62,46 @@ pub(super) fn ask(run_dir: &Path, command: &str, limit: Duration) -> io::Result<
         if field(4) == 0 {
             return if field(0) == 0 { Ok(answer) } else { Err(io::Error::other(answer)) };
         }
+    }
+}
+
+/// The kernel's end, found without following a link: guest root can reach the run directory, and
+/// put one there that leads to a socket of the host's.
+fn kernels_socket(run_dir: &Path) -> io::Result<OwnedFd> {
+    let dir = File::options()
+        .read(true)
+        .custom_flags(libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW)
+        .open(run_dir.join(UMID))?;
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    Ok(openat(dir, "mconsole", flags, Mode::empty())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_link_is_followed_to_a_socket_of_the_hosts() {
+        let run_dir = tempfile::tempdir().unwrap();
+        let host = tempfile::tempdir().unwrap();
+        let host_socket = UnixDatagram::bind(host.path().join("mconsole")).unwrap();
+        host_socket.set_nonblocking(true).unwrap();
+        let ask = || ask(run_dir.path(), "stack 1", Duration::from_millis(200)).unwrap_err();
+        let unheard =
+            || host_socket.recv(&mut [0]).unwrap_err().kind() == io::ErrorKind::WouldBlock;
+        let place = run_dir.path().join(UMID);
+        std::os::unix::fs::symlink(host.path(), &place).unwrap();
+        assert_ne!(ask().kind(), io::ErrorKind::TimedOut);
+        assert!(unheard());
+        std::fs::remove_file(&place).unwrap();
+        std::fs::create_dir(&place).unwrap();
+        std::os::unix::fs::symlink(host.path().join("mconsole"), place.join("mconsole")).unwrap();
+        assert_ne!(ask().kind(), io::ErrorKind::TimedOut);
+        assert!(unheard());
+        // And a socket is asked.
+        std::fs::remove_file(place.join("mconsole")).unwrap();
+        let kernel = UnixDatagram::bind(place.join("mconsole")).unwrap();
+        assert_eq!(ask().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(kernel.recv(&mut [0; 1024]).unwrap(), 12 + MAX_DATA);
     }
 }

@@ -15,10 +15,12 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::Signal;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, Shutdown, SockFlag, SockType, recv, sendmsg, shutdown,
     socketpair,
 };
+use nix::unistd::Pid;
 use uml_test_protocol::codec;
 use uml_test_protocol::supervision::{Boot, MODE, Protection, SupervisorEvent};
 
@@ -156,6 +158,14 @@ impl KernelProcess {
         self.ended
     }
 
+    /// Kills what is left of the kernel where its supervisor cannot. That one's death takes the
+    /// kernel's own process along, but before Linux 7.2 not those that run its user space.
+    fn kill_group(&self) {
+        if self.ended.is_none() && self.pid > 0 {
+            let _ = nix::sys::signal::killpg(Pid::from_raw(self.pid), Signal::SIGKILL);
+        }
+    }
+
     /// The supervisor's next message; `None` at the deadline.
     fn next_event(&self, deadline: Instant) -> io::Result<Option<SupervisorEvent>> {
         if !readable(self.socket.as_fd(), deadline)? {
@@ -188,9 +198,11 @@ impl Drop for KernelProcess {
             }
         }
         if !cleaned {
+            self.kill_group(); // while the supervisor, who collects it, has not seen its end
             let _ = self.supervisor.kill(); // its death takes the kernel along
         }
         if !self.supervisor.wait().is_ok_and(|status| status.success()) {
+            self.kill_group();
             // It was killed. What the dying kernel adds after this is swept up by a later run.
             let _ = std::fs::remove_dir_all(&self.run_dir);
         }

@@ -12,7 +12,7 @@ use std::time::Instant;
 use uml_test_protocol::completion::Completion;
 use uml_test_protocol::frame::{CHUNK, Decoder, Encoder, FrameError, WINDOW};
 use uml_test_protocol::{
-    Event, Exit, Failure, OomKill, Request, Setup, Spawn, Stream, Usage, VERSION,
+    Bytes, Event, Exit, Failure, OomKill, Request, Setup, Spawn, Stream, Usage, VERSION,
 };
 
 use crate::outcome::ChannelEnd;
@@ -89,10 +89,38 @@ impl Backlog {
     }
 }
 
+/// Closes a backlog when nobody takes the output any more, however that comes.
+pub(crate) struct Closing(pub(crate) Arc<Backlog>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 /// Who hears of a process.
 struct Listener {
     events: Sender<ProcessEvent>,
     backlog: Option<Arc<Backlog>>,
+    /// What it is given to read as it takes it; `None` where whoever listens gives it.
+    stdin: Option<Input>,
+}
+
+/// Input that is known from the beginning.
+#[derive(Debug, Default)]
+struct Input {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+impl Input {
+    /// The next piece of it, and whether it is the last.
+    fn next(&mut self) -> (Bytes, bool) {
+        let end = self.bytes.len().min(self.sent + CHUNK);
+        let piece = Bytes::from(&self.bytes[self.sent..end]);
+        self.sent = end;
+        (piece, end == self.bytes.len())
+    }
 }
 
 /// What is said before anybody listens: the requests that an agent finds when it starts.
@@ -118,11 +146,15 @@ impl Opening {
     ///
     /// # Errors
     /// Where the request is too large.
-    pub(crate) fn spawn(&mut self, mut spawn: Spawn) -> Result<Receiver<ProcessEvent>, FrameError> {
+    pub(crate) fn spawn(
+        &mut self,
+        mut spawn: Spawn,
+        backlog: Arc<Backlog>,
+    ) -> Result<Receiver<ProcessEvent>, FrameError> {
         let (sender, receiver) = channel();
         spawn.id = self.next_id;
         self.frames.extend(self.encoder.encode(&Request::Spawn(spawn))?);
-        let listener = Listener { events: sender, backlog: None };
+        let listener = Listener { events: sender, backlog: Some(backlog), stdin: None };
         self.state.processes.insert(self.next_id, listener);
         self.next_id += 1;
         Ok(receiver)
@@ -207,19 +239,28 @@ impl Session {
     }
 
     /// Asks for a process; its events come through the receiver, which is disconnected when the
-    /// process or the channel has ended.
+    /// process or the channel has ended. Where `stdin` is given the process gets that to read, and
+    /// nobody hears that it is ready for it.
     pub(crate) fn spawn(
         &self,
         mut spawn: Spawn,
         backlog: Option<Arc<Backlog>>,
+        stdin: Option<Vec<u8>>,
     ) -> Result<(u32, Receiver<ProcessEvent>), Interrupted> {
         let (sender, receiver) = channel();
         let mut writer = self.shared.writer();
         let id = writer.next_id;
         writer.next_id += 1;
         spawn.id = id;
-        self.shared.lock().processes.insert(id, Listener { events: sender, backlog });
-        self.send(&mut writer, &Request::Spawn(spawn))?;
+        let stdin = stdin.map(|bytes| Input { bytes, sent: 0 });
+        let mut state = self.shared.lock();
+        // Nobody would ever tell the listener anything.
+        if let Some(end) = &state.end {
+            return Err(Interrupted::Channel(end.clone()));
+        }
+        state.processes.insert(id, Listener { events: sender, backlog, stdin });
+        drop(state);
+        self.shared.send(&mut writer, &Request::Spawn(spawn))?;
         Ok((id, receiver))
     }
 
@@ -237,25 +278,16 @@ impl Session {
 
     /// Sends a request that has no answer of its own.
     pub(crate) fn request(&self, request: &Request) -> Result<(), Interrupted> {
-        self.send(&mut self.shared.writer(), request)
+        let mut writer = self.shared.writer();
+        match self.end() {
+            Some(end) => Err(Interrupted::Channel(end)),
+            None => self.shared.send(&mut writer, request),
+        }
     }
 
     /// How the channel ended, if it has.
     pub(crate) fn end(&self) -> Option<ChannelEnd> {
         self.shared.lock().end.clone()
-    }
-
-    fn send(&self, writer: &mut Writer, request: &Request) -> Result<(), Interrupted> {
-        let frame = writer
-            .encoder
-            .encode(request)
-            .map_err(|error| Interrupted::Refused(Failure::new(error.to_string(), "", 0)))?;
-        writer.pending.extend_from_slice(&frame);
-        match writer.flush() {
-            Ok(()) => Ok(()),
-            // The guest's end is closed; the reader knows more, or will in a moment.
-            Err(_) => Err(Interrupted::Channel(self.end().unwrap_or(ChannelEnd::Closed))),
-        }
     }
 
     /// Waits, and takes a refusal for the answer.
@@ -316,6 +348,21 @@ impl Writer {
 impl Shared {
     fn writer(&self) -> MutexGuard<'_, Writer> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn send(&self, writer: &mut Writer, request: &Request) -> Result<(), Interrupted> {
+        let frame = writer
+            .encoder
+            .encode(request)
+            .map_err(|error| Interrupted::Refused(Failure::new(error.to_string(), "", 0)))?;
+        writer.pending.extend_from_slice(&frame);
+        match writer.flush() {
+            Ok(()) => Ok(()),
+            // The guest's end is closed; the reader knows more, or will in a moment.
+            Err(_) => {
+                Err(Interrupted::Channel(self.lock().end.clone().unwrap_or(ChannelEnd::Closed)))
+            }
+        }
     }
 
     /// The agent has taken so many bytes.
@@ -409,7 +456,17 @@ impl Shared {
                 return Ok(());
             }
             Event::StdinReady { id, closed } => {
-                return state.deliver(id, ProcessEvent::StdinReady { closed });
+                let listener = state.processes.get_mut(&id);
+                let Some(stdin) = listener.and_then(|found| found.stdin.as_mut()) else {
+                    return state.deliver(id, ProcessEvent::StdinReady { closed });
+                };
+                if closed {
+                    return Ok(());
+                }
+                let (data, end) = stdin.next();
+                drop(state); // the writer is locked first
+                let sent = self.send(&mut self.writer(), &Request::Stdin { id, data, end });
+                return sent.map_err(|_| ChannelEnd::Closed);
             }
             Event::Exited { id, exit, completion, oom, usage } => {
                 state.deliver(id, ProcessEvent::Exited { exit, completion, oom, usage })?;

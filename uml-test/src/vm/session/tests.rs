@@ -1,8 +1,6 @@
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use uml_test_protocol::Bytes;
-
 use super::*;
 
 /// The agent's side, played by the test.
@@ -75,7 +73,7 @@ fn a_process_is_followed_from_start_to_end() {
     let (session, mut agent) = connect();
     agent.hello();
     assert_eq!(session.hello(soon()).unwrap(), "7.2");
-    let (id, events) = session.spawn(Spawn::default(), None).unwrap();
+    let (id, events) = session.spawn(Spawn::default(), None, None).unwrap();
     assert!(matches!(agent.hear(), Request::Spawn(spawn) if spawn.id == id));
     agent.say(&Event::Started { id, pid: 7 });
     agent.say(&Event::Output { id, stream: Stream::Stdout, data: Bytes::from(b"hi".to_vec()) });
@@ -98,8 +96,8 @@ fn a_process_is_followed_from_start_to_end() {
 fn processes_do_not_hear_each_other() {
     let (session, mut agent) = connect();
     agent.hello();
-    let (first, first_events) = session.spawn(Spawn::default(), None).unwrap();
-    let (second, second_events) = session.spawn(Spawn::default(), None).unwrap();
+    let (first, first_events) = session.spawn(Spawn::default(), None, None).unwrap();
+    let (second, second_events) = session.spawn(Spawn::default(), None, None).unwrap();
     assert_ne!(first, second);
     agent.say(&Event::Started { id: second, pid: 2 });
     agent.say(&Event::Started { id: first, pid: 1 });
@@ -126,7 +124,7 @@ fn a_refusal_answers_the_request_it_belongs_to() {
 fn the_end_of_the_channel_wakes_everyone() {
     let (session, mut agent) = connect();
     agent.hello();
-    let (_, events) = session.spawn(Spawn::default(), None).unwrap();
+    let (_, events) = session.spawn(Spawn::default(), None, None).unwrap();
     drop(agent);
     assert!(events.recv().is_err());
     let closed = Err(Interrupted::Channel(ChannelEnd::Closed));
@@ -217,14 +215,14 @@ fn a_receipt_of_more_than_was_sent_is_an_error() {
 fn a_process_of_the_opening_is_heard_like_any_other() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let mut opening = Opening::new(Setup::default()).unwrap();
-    let events = opening.spawn(Spawn::default()).unwrap();
+    let events = opening.spawn(Spawn::default(), Backlog::new()).unwrap();
     let mut decoder = Decoder::default();
     decoder.push(opening.frames());
     let session = Session::start(opening, ours.try_clone().unwrap(), ours).unwrap();
     let mut agent = Agent { stream: theirs, encoder: Encoder::default(), decoder };
     assert!(matches!(agent.hear(), Request::Setup(_)));
     let Request::Spawn(first) = agent.hear() else { panic!() };
-    let (later, _) = session.spawn(Spawn::default(), None).unwrap();
+    let (later, _) = session.spawn(Spawn::default(), None, None).unwrap();
     assert!(matches!(agent.hear(), Request::Spawn(spawn) if spawn.id == later));
     assert_ne!(first.id, later);
     agent.hello();
@@ -250,4 +248,33 @@ fn a_full_backlog_waits_for_whoever_takes_it() {
         added.recv_timeout(Duration::from_secs(5)).unwrap();
         adder.join().unwrap();
     }
+}
+
+#[test]
+fn nothing_is_asked_of_an_agent_that_is_gone() {
+    let (session, mut agent) = connect();
+    agent.hello();
+    session.hello(soon()).unwrap();
+    let (_, events) = session.spawn(Spawn::default(), None, None).unwrap();
+    agent.stream.write_all(&[0xff; 64]).unwrap();
+    // Its end of the socket stays open: writing there would succeed.
+    while events.recv().is_ok() {}
+    let gone = |result| matches!(result, Err(Interrupted::Channel(ChannelEnd::Corrupted(_))));
+    assert!(gone(session.spawn(Spawn::default(), None, None).map(drop)));
+    assert!(gone(session.request(&Request::Shutdown)));
+}
+
+#[test]
+fn known_input_is_given_as_it_is_taken() {
+    let (session, mut agent) = connect();
+    agent.hello();
+    let input = vec![b'x'; 10];
+    let (id, events) = session.spawn(Spawn::default(), None, Some(input)).unwrap();
+    assert!(matches!(agent.hear(), Request::Spawn(_)));
+    agent.say(&Event::StdinReady { id, closed: false });
+    let Request::Stdin { data, end, .. } = agent.hear() else { panic!("no input") };
+    assert_eq!((data.len(), end), (10, true));
+    agent.say(&Event::StdinReady { id, closed: true });
+    agent.say(&exited(id));
+    assert!(matches!(events.recv().unwrap(), ProcessEvent::Exited { .. }));
 }
