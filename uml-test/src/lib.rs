@@ -116,6 +116,7 @@ mod error;
 pub mod gates;
 mod note;
 pub mod outcome;
+mod record;
 mod registry;
 mod stream;
 mod usage;
@@ -148,8 +149,7 @@ pub use builder::VmBuilder;
 pub use config::{Sandbox, Traps};
 pub use error::{ConfigError, Error, GuestEnd, KernelError};
 #[doc(hidden)]
-#[cfg(supported_host)]
-pub use results::Record;
+pub use record::Record;
 pub use stream::OutputStream;
 pub use uml_test_macros::{main, uml_test};
 pub use uml_test_protocol::TerminalSize;
