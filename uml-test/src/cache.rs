@@ -102,14 +102,18 @@ pub(crate) struct Needs {
 
 /// What a kernel needs. What cannot be read is no reason not to try.
 pub(crate) fn needs(kernel: &Path) -> Needs {
+    entry(kernel).map(needs_of).unwrap_or_default()
+}
+
+/// What the kernel in this directory needs.
+fn needs_of(entry: &Path) -> Needs {
     #[derive(Default, serde::Deserialize)]
     struct Metadata {
         least_mem_mib: Option<u64>,
         boot_ms: Option<u64>,
     }
     const PATIENCE: u32 = 10;
-    let text = entry(kernel).map(|entry| std::fs::read_to_string(entry.join("kernel.toml")));
-    let text = text.and_then(Result::ok).unwrap_or_default();
+    let text = std::fs::read_to_string(entry.join("kernel.toml")).unwrap_or_default();
     let metadata: Metadata = toml::from_str(&text).unwrap_or_default();
     Needs {
         mem: metadata.least_mem_mib.unwrap_or(0).saturating_mul(1 << 20),
@@ -146,19 +150,22 @@ mod tests {
 
     #[test]
     fn what_a_kernel_needs_is_in_its_metadata() {
-        let Some(cache) = dir() else { return };
-        let entry = cache.join(format!("kernels/.test-needs-{}", std::process::id()));
-        fs::create_dir_all(&entry).unwrap();
-        let kernel = entry.join("linux");
-        let nothing = needs(&kernel);
-        fs::write(entry.join("kernel.toml"), "boot_ms = 3000\nleast_mem_mib = 256\nx = 1\n")
-            .unwrap();
-        let found = needs(&kernel);
-        fs::write(entry.join("kernel.toml"), "damaged").unwrap();
-        let damaged = needs(&kernel);
-        fs::remove_dir_all(&entry).unwrap();
+        let entry = tempfile::tempdir().unwrap();
+        let metadata = entry.path().join("kernel.toml");
+        let nothing = needs_of(entry.path());
+        fs::write(&metadata, "boot_ms = 3000\nleast_mem_mib = 256\nx = 1\n").unwrap();
+        let found = needs_of(entry.path());
+        fs::write(&metadata, "damaged").unwrap();
+        let damaged = needs_of(entry.path());
         assert_eq!((nothing, damaged), (Needs::default(), Needs::default()));
         assert_eq!(found, Needs { mem: 256 << 20, boot: Duration::from_secs(30) });
+    }
+
+    #[test]
+    fn a_kernel_outside_the_cache_needs_nothing_special() {
+        let elsewhere = tempfile::tempdir().unwrap();
+        fs::write(elsewhere.path().join("kernel.toml"), "least_mem_mib = 256\n").unwrap();
+        assert_eq!(needs(&elsewhere.path().join("linux")), Needs::default());
     }
 
     #[test]

@@ -53,6 +53,7 @@ impl<E: std::fmt::Debug> TestReturn for Result<(), E> {
 
 /// One `#[uml_test]` function.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct TestCase {
     /// `module_path!()` of the function, crate name first.
     pub module_path: &'static str,
@@ -78,6 +79,7 @@ pub struct TestCase {
 
 /// The arguments of `#[uml_test(…)]`; `None` and empty leave the configured value.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Overrides {
     /// `timeout = "30s"`.
     pub timeout: Option<Duration>,

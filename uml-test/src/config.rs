@@ -28,32 +28,33 @@ mod words;
 pub struct Config {
     /// The kernel to boot; `None` to look for one.
     pub kernel: Option<KernelChoice>,
-    /// Guest memory in bytes.
+    /// Guest memory in bytes; 128 MiB by default.
     pub mem: u64,
-    /// Time limit of a test's body.
+    /// Time limit of a test's body; a minute by default.
     pub timeout: Duration,
-    /// Time limit from the kernel's start to the guest being set up.
+    /// Time limit from the kernel's start to the guest being set up; 8 s by default, and more for a
+    /// cached kernel that was slow when it was installed.
     pub boot_timeout: Duration,
-    /// Extra kernel arguments.
+    /// Extra kernel arguments; none by default.
     pub cmdline: Vec<String>,
-    /// Variables added to the environment of a test's process.
+    /// Variables added to the environment of a test's process; none by default.
     pub env: BTreeMap<String, String>,
-    /// Host directories that the guest may write.
+    /// Host directories that the guest may write; none by default.
     pub rw_dirs: Vec<RwDir>,
     /// Host paths that stay visible below `/tmp`, `/run` and `/dev/shm`, besides those of the
-    /// package and the executable.
+    /// package and the executable; none by default.
     pub keep: Vec<PathBuf>,
-    /// How the kernel intercepts its user space's system calls.
+    /// How the kernel intercepts its user space's system calls; [`Traps::Auto`] by default.
     pub traps: Traps,
-    /// Whether the guest is kept from writing the host's files.
+    /// Whether the guest is kept from writing the host's files; [`Sandbox::Auto`] by default.
     pub sandbox: Sandbox,
-    /// What becomes of tests where there is no kernel.
+    /// What becomes of tests where there is no kernel; they fail by default.
     pub missing_kernel: MissingKernel,
-    /// What becomes of tests whose gates the kernel does not meet.
+    /// What becomes of tests whose gates the kernel does not meet; they are ignored by default.
     pub gates: UnmetGates,
-    /// What libtest shows for a test that did not run.
+    /// What libtest shows for a test that did not run; [`LibtestSkips::Default`] by default.
     pub libtest_skips: LibtestSkips,
-    /// How many run directories of failed tests are kept.
+    /// How many run directories of failed tests are kept; 20 by default.
     pub keep_runs: usize,
     /// Where run directories are made; `None` to look for a place.
     pub run_dir: Option<PathBuf>,
@@ -83,6 +84,7 @@ impl Default for Config {
 
 /// The kernel that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum KernelChoice {
     /// This file.
     Path(PathBuf),

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 
 /// The gates of a test. One that does not hold keeps the test from running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Gates {
     /// Versions of the kernel: see [`is_requirement`].
     pub kernel: Option<&'static str>,

@@ -45,8 +45,7 @@
 //! # Verdicts
 //!
 //! A test passes when its process says so over a channel that the host checks, and then exits
-//! well; silence is never success. [`outcome`] lists all that can become of a test, and how each is
-//! told from the others. A failure's text has the reason first, then the test's output (of more
+//! well; silence is never success. [`Outcome`] lists all that can become of a test. A failure's text has the reason first, then the test's output (of more
 //! than 16 MiB the beginning and the end), the last
 //! lines of the kernel's console, and a directory (`target/uml-test/…`) where all of it is kept.
 //!
@@ -67,6 +66,11 @@
 //! variables; the later wins.
 //!
 #![doc = include_str!("../docs/settings.md")]
+//!
+//! A [`VmBuilder`] starts from the same: 128 MiB of memory, 8 s until the guest is set up, no kernel
+//! arguments, no `rw_dir`, [`Traps::Auto`], [`Sandbox::Auto`], where nothing else is configured; a
+//! cached kernel that needs more of the first two gets it. It has no limit of the guest's life but
+//! the one that [`VmBuilder::timeout`] sets: the setting `timeout` is for the body of a `#[uml_test]`.
 //!
 //! # Several kernels
 //!
@@ -110,12 +114,19 @@
 )]
 
 mod builder;
+// Hidden: for the macros' output and for cargo-uml, which are pinned to this very version.
+#[doc(hidden)]
 pub mod case;
+#[doc(hidden)]
 pub mod config;
 mod error;
+#[doc(hidden)]
 pub mod gates;
 mod note;
+// What of it users meet is exported below.
+#[doc(hidden)]
 pub mod outcome;
+mod record;
 mod registry;
 mod stream;
 mod usage;
@@ -147,18 +158,36 @@ mod vm;
 pub use builder::VmBuilder;
 pub use config::{Sandbox, Traps};
 pub use error::{ConfigError, Error, GuestEnd, KernelError};
+pub use outcome::{ChannelEnd, Infrastructure, KernelExit, Outcome, Phase, TestFailure};
 #[doc(hidden)]
-#[cfg(supported_host)]
-pub use results::Record;
+pub use record::Record;
 pub use stream::OutputStream;
 pub use uml_test_macros::{main, uml_test};
-pub use uml_test_protocol::TerminalSize;
+pub use uml_test_protocol::{Exit, Failure, OomKill, TerminalSize};
 pub use usage::Usage;
 pub use vm::{Child, Command, Vm};
 #[doc(hidden)]
 pub use vm::{Host, Place};
 
 /// Ends a `#[uml_test]` as skipped, with a reason in [`format!`]'s manner.
+///
+/// ```
+/// use uml_test::{skip, uml_test};
+///
+/// fn mkfs() -> &'static str {
+///     const MKFS: &str = "/usr/sbin/mkfs.ext4";
+///     if !std::path::Path::new(MKFS).exists() {
+///         skip!("this host has no {MKFS}");
+///     }
+///     MKFS
+/// }
+///
+/// #[uml_test]
+/// fn makes_a_filesystem() {
+///     let version = std::process::Command::new(mkfs()).arg("-V").status().unwrap();
+///     assert!(version.success());
+/// }
+/// ```
 ///
 /// It unwinds out of the body, so destructors run; in another thread than the body's it ends that
 /// thread only.
@@ -168,6 +197,11 @@ macro_rules! skip {
         $crate::__private::skip(::std::format!($($reason)+))
     };
 }
+
+/// Compiles what the README shows.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 /// What [`main!`] expands to once it has looked at the tests' source.
 #[doc(hidden)]

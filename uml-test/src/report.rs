@@ -1,5 +1,5 @@
 //! What people get to read: failure texts, kept run directories, warnings. Of the library's files
-//! this one and `harness` print.
+//! this one and `stream` print.
 
 use std::fmt::Write as _;
 use std::fs;

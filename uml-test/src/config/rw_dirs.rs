@@ -6,6 +6,7 @@ use crate::error::ConfigError;
 
 /// A host directory that the guest may write.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RwDir {
     /// Its absolute path.
     pub host: PathBuf,
