@@ -1,0 +1,107 @@
+//! The filter alone, without any Landlock: so it can be tried for versions that this host has not.
+#![expect(unsafe_code, reason = "raw system calls are what is tested")]
+
+use std::ffi::CString;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use nix::unistd::ForkResult;
+use uml_test_protocol::Exit;
+
+use super::*;
+
+/// 4096 instructions is the kernel's limit.
+#[test]
+fn the_filter_fits() {
+    for abi in [0, TRUNCATE_SINCE] {
+        assert!(filter(abi).unwrap().len() <= 4096);
+    }
+}
+
+#[test]
+fn before_landlock_does_it_no_open_for_reading_truncates() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    let path = c_path(&file);
+    for access in [libc::O_RDONLY, libc::O_ACCMODE] {
+        for call in opens(&path, access | libc::O_TRUNC, 0) {
+            for (abi, result, left) in [
+                (None, Ok(()), ""),
+                (Some(0), Err(Errno::EPERM), "content"),
+                (Some(TRUNCATE_SINCE - 1), Err(Errno::EPERM), "content"),
+            ] {
+                fs::write(&file, "content").unwrap();
+                assert_eq!(call.under(abi), result, "{call:?}, {abi:?}");
+                assert_eq!(fs::read_to_string(&file).unwrap(), left, "{call:?}, {abi:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn other_opens_work() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = c_path(&dir.path().join("file"));
+    let create = libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC;
+    for flags in [create, libc::O_RDONLY, libc::O_ACCMODE] {
+        for call in opens(&path, flags, 0o644) {
+            assert_eq!(call.under(Some(0)), Ok(()), "{call:?}");
+        }
+    }
+}
+
+/// A call that some rule is about stays denied if it is always.
+#[test]
+fn a_rule_takes_nothing_back() {
+    let mut denied = Denied::default();
+    denied.always(libc::SYS_open);
+    denied.when(libc::SYS_open, &[(1, Is::Eq, 1)]).unwrap();
+    assert_eq!(denied.into_rules(), BTreeMap::from([(libc::SYS_open, Vec::new())]));
+}
+
+/// A system call and its arguments.
+#[derive(Debug)]
+struct Call(libc::c_long, [i64; 4]);
+
+impl Call {
+    fn make(&self) -> Result<(), Errno> {
+        let Self(number, [a, b, c, d]) = *self;
+        // SAFETY: the tests pass pointers to what outlives the call.
+        Errno::result(unsafe { libc::syscall(number, a, b, c, d) }).map(drop)
+    }
+
+    /// Makes it in a forked copy of this process, under the filter for that version of Landlock or
+    /// under none.
+    fn under(&self, abi: Option<i32>) -> Result<(), Errno> {
+        let filter = abi.map(|abi| filter(abi).unwrap());
+        // SAFETY: the copy only makes system calls.
+        match unsafe { nix::unistd::fork() }.unwrap() {
+            ForkResult::Parent { child } => match crate::wait::collect(child).unwrap().0 {
+                Exit::Code(0) => Ok(()),
+                Exit::Code(errno) => Err(Errno::from_raw(errno)),
+                killed @ Exit::Signal(_) => panic!("{self:?}: {killed:?}"),
+            },
+            ForkResult::Child => {
+                let applied =
+                    filter.is_none_or(|filter| seccompiler::apply_filter(&filter).is_ok());
+                let result = if applied { self.make() } else { Err(Errno::ENOSYS) };
+                // SAFETY: ends this copy of the test process at once.
+                unsafe { libc::_exit(result.err().map_or(0, |errno| errno as i32)) }
+            }
+        }
+    }
+}
+
+/// The ways to open a file.
+fn opens(path: &CString, flags: i32, mode: u32) -> [Call; 2] {
+    let (path, flags, mode) = (path.as_ptr() as i64, i64::from(flags), i64::from(mode));
+    [
+        Call(libc::SYS_open, [path, flags, mode, 0]),
+        Call(libc::SYS_openat, [i64::from(libc::AT_FDCWD), path, flags, mode]),
+    ]
+}
+
+fn c_path(path: &Path) -> CString {
+    CString::new(path.as_os_str().as_bytes()).unwrap()
+}
