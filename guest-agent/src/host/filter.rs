@@ -149,7 +149,7 @@ const STUB_MODE: u64 = 0o500;
 const FILE_IOCTLS: &[u8] = &[b'f', b'X', b'v', 0x94];
 
 /// Create files. The numbers are those of the arguments with the flags (where it has them, and
-/// there O_CREAT counts) and with the mode.
+/// there one of [`CREATE_FLAGS`] counts) and with the mode.
 const CREATING: &[(libc::c_long, Option<u8>, u8)] = &[
     (libc::SYS_open, Some(1), 2),
     (libc::SYS_openat, Some(2), 3),
@@ -157,6 +157,10 @@ const CREATING: &[(libc::c_long, Option<u8>, u8)] = &[
     (libc::SYS_mknod, None, 1),
     (libc::SYS_mknodat, None, 2),
 ];
+
+/// With these the mode counts. The second makes a file without a name, which linkat gives it later;
+/// O_TMPFILE is that flag and O_DIRECTORY.
+const CREATE_FLAGS: [i32; 2] = [libc::O_CREAT, libc::O_TMPFILE & !libc::O_DIRECTORY];
 
 /// Which calls are denied: some always, others where one of their rules fits.
 #[derive(Default)]
@@ -238,13 +242,16 @@ fn deny_truncating(denied: &mut Denied) -> Result<(), BackendError> {
 
 /// Nobody is to find a program that runs as the host's user.
 fn deny_set_id_files(denied: &mut Denied) -> Result<(), BackendError> {
-    for (call, flags, mode) in CREATING {
-        for bit in [libc::S_ISUID, libc::S_ISGID] {
-            let bit = u64::from(bit);
-            let create = libc::O_CREAT as u64;
-            let creates = flags.map(|at| (at, Is::MaskedEq(create), create));
+    for bit in [libc::S_ISUID, libc::S_ISGID].map(u64::from) {
+        for (call, flags, mode) in CREATING {
             let set_id = (*mode, Is::MaskedEq(bit), bit);
-            denied.when(*call, &creates.into_iter().chain([set_id]).collect::<Vec<_>>())?;
+            let Some(flags) = flags else {
+                denied.when(*call, &[set_id])?;
+                continue;
+            };
+            for create in CREATE_FLAGS.map(|flag| flag as u64) {
+                denied.when(*call, &[(*flags, Is::MaskedEq(create), create), set_id.clone()])?;
+            }
         }
     }
     Ok(())

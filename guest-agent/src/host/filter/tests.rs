@@ -11,10 +11,13 @@ use uml_test_protocol::Exit;
 
 use super::*;
 
+/// For all that Landlock can do.
+const NEWEST: i32 = i32::MAX;
+
 /// 4096 instructions is the kernel's limit.
 #[test]
 fn the_filter_fits() {
-    for abi in [0, TRUNCATE_SINCE] {
+    for abi in [0, NEWEST] {
         assert!(filter(abi).unwrap().len() <= 4096);
     }
 }
@@ -47,6 +50,27 @@ fn other_opens_work() {
     for flags in [create, libc::O_RDONLY, libc::O_ACCMODE] {
         for call in opens(&path, flags, 0o644) {
             assert_eq!(call.under(Some(0)), Ok(()), "{call:?}");
+        }
+    }
+}
+
+#[test]
+fn no_set_id_file_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, dir) = (c_path(&dir.path().join("file")), c_path(dir.path()));
+    for (path, flags) in
+        [(&file, libc::O_CREAT | libc::O_RDWR), (&dir, libc::O_TMPFILE | libc::O_RDWR)]
+    {
+        for (mode, result) in [
+            (0o755, Ok(())),
+            (0o4755, Err(Errno::EPERM)),
+            (0o2755, Err(Errno::EPERM)),
+            (0o6755, Err(Errno::EPERM)),
+        ] {
+            for call in opens(path, flags, mode) {
+                assert_eq!(call.under(None), Ok(()), "{call:?}, {mode:o}");
+                assert_eq!(call.under(Some(NEWEST)), result, "{call:?}, {mode:o}");
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, SFlag};
 use nix::unistd::Pid;
@@ -296,6 +297,17 @@ pub(crate) const ATTEMPTS: &[Attempt<Host>] = &[
         run: |_| {
             let mut options = OpenOptions::new();
             options.write(true).create_new(true).mode(0o4755).open("program").map(drop)
+        },
+    },
+    Attempt {
+        name: "give a name to a set-user-ID program that had none",
+        effect: Everywhere,
+        run: |_| {
+            let mut options = OpenOptions::new();
+            let file = options.write(true).custom_flags(libc::O_TMPFILE).mode(0o4755).open(".")?;
+            let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+            let flags = AtFlags::AT_SYMLINK_FOLLOW;
+            Ok(nix::unistd::linkat(AT_FDCWD, &path, AT_FDCWD, "named", flags)?)
         },
     },
     Attempt {
