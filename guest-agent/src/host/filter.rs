@@ -144,9 +144,20 @@ const OF_OTHERS: &[libc::c_long] = &[
 /// it is never this.
 const STUB_MODE: u64 = 0o500;
 
-/// Kinds of ioctl (the second byte of their numbers) that change files open for reading: flags
-/// such as "immutable" and fs-verity, attributes, version, and what btrfs has.
-const FILE_IOCTLS: &[u8] = &[b'f', b'X', b'v', 0x94];
+/// The ioctls that are allowed: what says whether a descriptor is a terminal, and what fcntl does as
+/// well. Others do what needs no file open for writing: they set flags such as "immutable" and
+/// attributes of files, type into terminals, and command devices, which Landlock keeps from that
+/// only since version 5. Each file system and driver has numbers of its own, so none is listed.
+const IOCTLS: &[libc::Ioctl] = &[
+    libc::TCGETS,
+    libc::TCGETS2,
+    libc::TIOCGWINSZ,
+    libc::FIONREAD,
+    libc::FIONBIO,
+    libc::FIOASYNC,
+    libc::FIOCLEX,
+    libc::FIONCLEX,
+];
 
 /// Create files. The numbers are those of the arguments with the flags (where it has them, and
 /// there one of [`CREATE_FLAGS`] counts) and with the mode.
@@ -211,10 +222,9 @@ pub(super) fn filter(abi: i32) -> Result<BpfProgram, BackendError> {
     // The kernel process has no business on the host's networks. Sockets that are files it needs,
     // for its management socket.
     denied.when(libc::SYS_socket, &[(0, Is::Ne, libc::AF_UNIX as u64)])?;
-    for kind in FILE_IOCTLS {
-        let kind = u64::from(*kind) << 8;
-        denied.when(libc::SYS_ioctl, &[(1, Is::MaskedEq(0xff00), kind)])?;
-    }
+    let others: Vec<_> =
+        IOCTLS.iter().map(|number| (1, Is::Ne, u64::from(*number as u32))).collect();
+    denied.when(libc::SYS_ioctl, &others)?;
     deny_set_id_files(&mut denied)?;
     let filter: BpfProgram = SeccompFilter::new(
         denied.into_rules(),

@@ -3,6 +3,7 @@
 
 use std::ffi::CString;
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -75,6 +76,48 @@ fn no_set_id_file_is_made() {
     }
 }
 
+/// A pipe has none of these; that they are not permitted is the filter's answer.
+#[test]
+fn no_ioctl_reaches_a_driver() {
+    let (pipe, _other_end) = std::io::pipe().unwrap();
+    for (what, number) in [
+        ("TIOCSTI", 0x5412),
+        ("TIOCLINUX", 0x541c),
+        ("TIOCCONS", 0x541d),
+        ("TCSETS", 0x5402),
+        ("TUNSETIFF", 0x4004_54ca),
+        ("FAT_IOCTL_SET_ATTRIBUTES", 0x4004_7211),
+        ("FS_IOC_SETFLAGS", 0x4008_6602),
+        ("FS_IOC_FSSETXATTR", 0x401c_5820),
+        ("F2FS_IOC_SET_PIN_FILE", 0x4004_f50d),
+        ("BLKROSET", 0x125d),
+        ("BLKRRPART", 0x125f),
+        ("LOOP_CLR_FD", 0x4c01),
+        ("DM_REMOVE_ALL", 0xc138_fd01),
+    ] {
+        let call = ioctl(&pipe, number);
+        assert_ne!(call.under(None), Err(Errno::EPERM), "{what}");
+        assert_eq!(call.under(Some(0)), Err(Errno::EPERM), "{what}");
+        assert_eq!(call.under(Some(NEWEST)), Err(Errno::EPERM), "{what}");
+        // The host's kernel looks at 32 bits.
+        let Call(call, [fd, number, rest @ ..]) = call;
+        let long = Call(call, [fd, number | 1 << 32, rest[0], rest[1]]);
+        assert_eq!(long.under(Some(NEWEST)), Err(Errno::EPERM), "{what}");
+    }
+}
+
+#[test]
+fn whether_something_is_a_terminal_may_be_asked() {
+    let (pipe, _other_end) = std::io::pipe().unwrap();
+    for number in [libc::TCGETS, libc::TCGETS2, libc::TIOCGWINSZ] {
+        assert_eq!(
+            ioctl(&pipe, number as i64).under(Some(NEWEST)),
+            Err(Errno::ENOTTY),
+            "{number:#x}"
+        );
+    }
+}
+
 /// A call that some rule is about stays denied if it is always.
 #[test]
 fn a_rule_takes_nothing_back() {
@@ -124,6 +167,10 @@ fn opens(path: &CString, flags: i32, mode: u32) -> [Call; 2] {
         Call(libc::SYS_open, [path, flags, mode, 0]),
         Call(libc::SYS_openat, [i64::from(libc::AT_FDCWD), path, flags, mode]),
     ]
+}
+
+fn ioctl(fd: &impl AsRawFd, number: i64) -> Call {
+    Call(libc::SYS_ioctl, [i64::from(fd.as_raw_fd()), number, 0, 0])
 }
 
 fn c_path(path: &Path) -> CString {
