@@ -2,8 +2,8 @@
 //!
 //! Guest root may come to run code of its own in the kernel process (with `seccomp=on` guest
 //! programs reach all of its memory), so the filter holds against any program, and not only
-//! against what hostfs passes on. What it denies is nothing that User Mode Linux needs; a new
-//! system call that changes metadata has to be added here.
+//! against what hostfs passes on. What it denies is nothing that User Mode Linux needs. System calls
+//! newer than [`NEWEST_CALL`] are denied until somebody has looked at them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -233,7 +233,7 @@ pub(super) fn filter(abi: i32) -> Result<BpfProgram, BackendError> {
         std::env::consts::ARCH.try_into()?,
     )?
     .try_into()?;
-    Ok(without_x32().into_iter().chain(filter).collect())
+    Ok(by_number(NEWEST_CALL).into_iter().chain(filter).collect())
 }
 
 /// Also opening truncates, if it is asked to: for writing Landlock denies it, but not for reading,
@@ -283,18 +283,30 @@ fn rule(conditions: &[(u8, Is, u64)]) -> Result<Rule, BackendError> {
     Rule::new(conditions.collect::<Result<_, _>>()?)
 }
 
-/// Denies the x32 ABI, which has a second number for every call: the same one with a bit set.
-fn without_x32() -> [sock_filter; 3] {
+/// The last system call that this file takes into account: `rseq_slice_yield`, as of Linux 7.2.
+const NEWEST_CALL: u32 = 471;
+
+/// What goes by the number alone. The x32 ABI is denied, which has a second number for every call:
+/// the same one with a bit set. What is newer than `newest` does not exist (C libraries then take
+/// an older call), and neither does clone3: its flags lie in memory, and one of them starts a
+/// process in any cgroup that the host's user may write.
+fn by_number(newest: u32) -> [sock_filter; 6] {
     const LOAD_WORD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
+    const IF_ABOVE: u16 = 0x25; // BPF_JMP | BPF_JGT | BPF_K
     const IF_AT_LEAST: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
+    const IF_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
     const RETURN: u16 = 0x06; // BPF_RET | BPF_K
     const NUMBER: u32 = 0; // offset in struct seccomp_data
     const X32: u32 = 1 << 30;
-    let step = |code, k, jf| sock_filter { code, jt: 0, jf, k };
+    let step = |code, k, jt, jf| sock_filter { code, jt, jf, k };
+    let refuse = |errno| step(RETURN, SeccompAction::Errno(errno as u32).into(), 0, 0);
     [
-        step(LOAD_WORD, NUMBER, 0),
-        step(IF_AT_LEAST, X32, 1),
-        step(RETURN, SeccompAction::Errno(Errno::EPERM as u32).into(), 0),
+        step(LOAD_WORD, NUMBER, 0, 0),
+        step(IF_AT_LEAST, X32, 0, 1),
+        refuse(Errno::EPERM),
+        step(IF_ABOVE, newest, 1, 0),
+        step(IF_EQUAL, libc::SYS_clone3 as u32, 0, 1),
+        refuse(Errno::ENOSYS),
     ]
 }
 

@@ -118,6 +118,36 @@ fn whether_something_is_a_terminal_may_be_asked() {
     }
 }
 
+/// In vain without the filter too, but for other reasons.
+#[test]
+fn clone3_and_x32_are_refused() {
+    const X32: libc::c_long = 1 << 30;
+    let clone3 = Call(libc::SYS_clone3, [0; 4]);
+    assert_eq!(clone3.under(None), Err(Errno::EINVAL));
+    assert_eq!(clone3.under(Some(NEWEST)), Err(Errno::ENOSYS));
+    let getpid = Call(X32 | libc::SYS_getpid, [0; 4]);
+    assert_eq!(getpid.under(Some(NEWEST)), Err(Errno::EPERM));
+}
+
+/// Shown with a call that this host has, as the newest of all may not be among them.
+#[test]
+fn newer_calls_do_not_exist() {
+    let call = Call(libc::SYS_prlimit64, [0; 4]);
+    for (newest, result) in
+        [(libc::SYS_prlimit64, Ok(())), (libc::SYS_prlimit64 - 1, Err(Errno::ENOSYS))]
+    {
+        let allow = SeccompFilter::new(
+            BTreeMap::new(),
+            SeccompAction::Allow,
+            SeccompAction::Trap,
+            std::env::consts::ARCH.try_into().unwrap(),
+        );
+        let allow: BpfProgram = allow.unwrap().try_into().unwrap();
+        let program = by_number(newest as u32).into_iter().chain(allow).collect();
+        assert_eq!(call.under_program(Some(program)), result, "{newest}");
+    }
+}
+
 /// A call that some rule is about stays denied if it is always.
 #[test]
 fn a_rule_takes_nothing_back() {
@@ -138,10 +168,13 @@ impl Call {
         Errno::result(unsafe { libc::syscall(number, a, b, c, d) }).map(drop)
     }
 
-    /// Makes it in a forked copy of this process, under the filter for that version of Landlock or
-    /// under none.
+    /// Makes it under the filter for that version of Landlock, or under none.
     fn under(&self, abi: Option<i32>) -> Result<(), Errno> {
-        let filter = abi.map(|abi| filter(abi).unwrap());
+        self.under_program(abi.map(|abi| filter(abi).unwrap()))
+    }
+
+    /// Makes it in a forked copy of this process.
+    fn under_program(&self, filter: Option<BpfProgram>) -> Result<(), Errno> {
         // SAFETY: the copy only makes system calls.
         match unsafe { nix::unistd::fork() }.unwrap() {
             ForkResult::Parent { child } => match crate::wait::collect(child).unwrap().0 {

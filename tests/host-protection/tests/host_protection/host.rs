@@ -193,6 +193,19 @@ pub(crate) const ATTEMPTS: &[Attempt<Host>] = &[
         },
     },
     Attempt {
+        name: "pidfd_getfd",
+        effect: HostDependent,
+        run: |host| {
+            let fd = call_fd(libc::SYS_pidfd_open, &[host.victim.as_raw() as usize, 0])?;
+            call_fd(libc::SYS_pidfd_getfd, &[fd.as_raw_fd() as usize, 0, 0]).map(drop)
+        },
+    },
+    Attempt {
+        name: "start a process in a cgroup",
+        effect: HostDependent,
+        run: |_| start_in_a_cgroup(),
+    },
+    Attempt {
         name: "oom_score_adj",
         effect: Everywhere,
         run: |host| fs::write(format!("/proc/{}/oom_score_adj", host.victim), "500"),
@@ -392,6 +405,21 @@ fn node(kind: SFlag, major: u64, minor: u64) -> io::Result<()> {
     let device = nix::sys::stat::makedev(major, minor);
     let path = if kind == SFlag::S_IFCHR { "device" } else { "disk" };
     Ok(nix::sys::stat::mknod(path, kind, Mode::from_bits_truncate(0o600), device)?)
+}
+
+/// In the topmost cgroup that the host shows. The copy of this process goes on as this one does,
+/// and ends with the attempt.
+fn start_in_a_cgroup() -> io::Result<()> {
+    const INTO_CGROUP: u64 = 0x2_0000_0000;
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    let mounted = mounts.lines().find(|line| line.starts_with("cgroup2 "));
+    let path = mounted.and_then(|line| line.split(' ').nth(1)).ok_or(io::ErrorKind::NotFound)?;
+    let cgroup = fs::File::open(path)?;
+    // struct clone_args of linux/sched.h: the flags first, the cgroup's descriptor last.
+    let mut arguments = [0; 11];
+    arguments[0] = INTO_CGROUP;
+    arguments[10] = cgroup.as_raw_fd() as u64;
+    call(libc::SYS_clone3, &[pointer(&arguments), size_of_val(&arguments)]).map(drop)
 }
 
 /// The file that holds a guest's memory: deleted, and the largest that its kernel has open.
