@@ -120,8 +120,10 @@ const MEMORY: &[libc::c_long] = &[
     libc::SYS_keyctl,
 ];
 
-/// Change other processes of the user, which Landlock keeps only from being traced and signalled.
+/// Change other processes of the user, which Landlock keeps only from being traced and signalled,
+/// or hold them up: a file open for reading can be locked.
 const PROCESSES: &[libc::c_long] = &[
+    libc::SYS_flock,
     libc::SYS_setpriority,
     libc::SYS_ioprio_set,
     libc::SYS_migrate_pages,
@@ -219,9 +221,13 @@ pub(super) fn filter(abi: i32) -> Result<BpfProgram, BackendError> {
     for call in OF_OTHERS {
         denied.when(*call, &[(0, Is::Ne, 0)])?;
     }
-    // The kernel process has no business on the host's networks. Sockets that are files it needs,
-    // for its management socket.
-    denied.when(libc::SYS_socket, &[(0, Is::Ne, libc::AF_UNIX as u64)])?;
+    // The kernel process has no business on the host's networks, not even to have their modules
+    // loaded. Sockets that are files it needs, for its management socket.
+    for call in [libc::SYS_socket, libc::SYS_socketpair] {
+        denied.when(call, &[(0, Is::Ne, libc::AF_UNIX as u64)])?;
+    }
+    // A lease holds up whoever opens the file.
+    denied.when(libc::SYS_fcntl, &[(1, Is::Eq, libc::F_SETLEASE as u64)])?;
     let others: Vec<_> =
         IOCTLS.iter().map(|number| (1, Is::Ne, u64::from(*number as u32))).collect();
     denied.when(libc::SYS_ioctl, &others)?;

@@ -118,6 +118,37 @@ fn whether_something_is_a_terminal_may_be_asked() {
     }
 }
 
+#[test]
+fn files_open_for_reading_are_not_locked() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let file = fs::File::open(file.path()).unwrap();
+    let fd = i64::from(file.as_raw_fd());
+    for call in [
+        Call(libc::SYS_flock, [fd, i64::from(libc::LOCK_EX), 0, 0]),
+        Call(libc::SYS_fcntl, [fd, i64::from(libc::F_SETLEASE), i64::from(libc::F_UNLCK), 0]),
+    ] {
+        assert_ne!(call.under(None), Err(Errno::EPERM), "{call:?}");
+        assert_eq!(call.under(Some(NEWEST)), Err(Errno::EPERM), "{call:?}");
+    }
+}
+
+#[test]
+fn only_sockets_that_are_files_are_made() {
+    let mut pair = [0_i32; 2];
+    let pair = pair.as_mut_ptr() as i64;
+    let stream = i64::from(libc::SOCK_STREAM);
+    for family in [libc::AF_INET, libc::AF_NETLINK, libc::AF_VSOCK, libc::AF_TIPC].map(i64::from) {
+        for call in [libc::SYS_socket, libc::SYS_socketpair] {
+            let call = Call(call, [family, stream, 0, pair]);
+            assert_eq!(call.under(Some(NEWEST)), Err(Errno::EPERM), "{call:?}");
+        }
+    }
+    for call in [libc::SYS_socket, libc::SYS_socketpair] {
+        let call = Call(call, [i64::from(libc::AF_UNIX), stream, 0, pair]);
+        assert_eq!(call.under(Some(NEWEST)), Ok(()), "{call:?}");
+    }
+}
+
 /// In vain without the filter too, but for other reasons.
 #[test]
 fn clone3_and_x32_are_refused() {

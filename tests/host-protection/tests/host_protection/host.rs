@@ -280,6 +280,15 @@ pub(crate) const ATTEMPTS: &[Attempt<Host>] = &[
         },
     },
     Attempt {
+        name: "lock a directory",
+        effect: Everywhere,
+        run: |host| {
+            let dir = fs::File::open(host.stream.parent().unwrap_or(&host.stream))?;
+            let lock = (libc::LOCK_EX | libc::LOCK_NB) as usize;
+            call(libc::SYS_flock, &[dir.as_raw_fd() as usize, lock]).map(drop)
+        },
+    },
+    Attempt {
         name: "open a device for writing",
         effect: Everywhere,
         run: |_| OpenOptions::new().write(true).open("/dev/full").map(drop),
