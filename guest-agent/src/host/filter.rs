@@ -50,7 +50,7 @@ const SYS_FILE_SETATTR: libc::c_long = 469;
 
 /// Do what no filter sees: a ring's operations (setxattr is one) are system calls by other means,
 /// and the flags of openat2 lie in memory. Also connecting, by which sockets on the host's file
-/// system are reached (the Docker daemon's, say).
+/// system are reached (the Docker daemon's, say), and listening, under any abstract name.
 const UNSEEN: &[libc::c_long] = &[
     libc::SYS_io_uring_setup,
     libc::SYS_io_uring_enter,
@@ -58,6 +58,7 @@ const UNSEEN: &[libc::c_long] = &[
     libc::SYS_openat2,
     libc::SYS_open_by_handle_at,
     libc::SYS_connect,
+    libc::SYS_listen,
 ];
 
 /// Change the whole system where the host's user is root.
@@ -225,6 +226,10 @@ pub(super) fn filter(abi: i32) -> Result<BpfProgram, BackendError> {
     // loaded. Sockets that are files it needs, for its management socket.
     for call in [libc::SYS_socket, libc::SYS_socketpair] {
         denied.when(call, &[(0, Is::Ne, libc::AF_UNIX as u64)])?;
+    }
+    // Takes away the host's memory, also what other processes have of a file that is mapped here.
+    for advice in [libc::MADV_HWPOISON, libc::MADV_SOFT_OFFLINE] {
+        denied.when(libc::SYS_madvise, &[(2, Is::Eq, advice as u64)])?;
     }
     // A lease holds up whoever opens the file.
     denied.when(libc::SYS_fcntl, &[(1, Is::Eq, libc::F_SETLEASE as u64)])?;

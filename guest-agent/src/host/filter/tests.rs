@@ -132,6 +132,17 @@ fn files_open_for_reading_are_not_locked() {
     }
 }
 
+/// No bytes, so that no memory comes to harm.
+#[test]
+fn no_memory_is_taken_away() {
+    for advice in [libc::MADV_HWPOISON, libc::MADV_SOFT_OFFLINE, libc::MADV_DONTNEED] {
+        let call = Call(libc::SYS_madvise, [0, 0, i64::from(advice), 0]);
+        let allowed = advice == libc::MADV_DONTNEED;
+        let result = if allowed { Ok(()) } else { Err(Errno::EPERM) };
+        assert_eq!(call.under(Some(NEWEST)), result, "{advice}");
+    }
+}
+
 #[test]
 fn only_sockets_that_are_files_are_made() {
     let mut pair = [0_i32; 2];

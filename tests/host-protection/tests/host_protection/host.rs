@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram, UnixStream};
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{AT_FDCWD, AtFlags};
@@ -109,6 +109,14 @@ pub(crate) const ATTEMPTS: &[Attempt<Host>] = &[
         name: "connect to an abstract socket",
         effect: Everywhere,
         run: |host| UnixStream::connect_addr(&UnixAddr::from_abstract_name(&host.name)?).map(drop),
+    },
+    Attempt {
+        name: "listen under an abstract name",
+        effect: Everywhere,
+        run: |host| {
+            let name = format!("{}-of-an-attempt", host.name);
+            UnixListener::bind_addr(&UnixAddr::from_abstract_name(name)?).map(drop)
+        },
     },
     Attempt {
         name: "connect to a sibling guest's mconsole",
