@@ -91,9 +91,16 @@
 //! all the same, and a line says so; `UML_TEST_SANDBOX=require` makes it an error. With `UML_TEST_TRAPS=ptrace` guest user
 //! space is kept from the guest's kernel memory too, at half the speed.
 //!
-//! Two things are open on older hosts, to code that has taken over the kernel process itself:
-//! before Landlock's ABI 6 (Linux 6.12) signalling other processes of the same user, before ABI 9
-//! (Linux 7.1) sending a datagram to a socket that has a path.
+//! Some things are open on older hosts, to code that has taken over the kernel process itself:
+//!
+//! - before Landlock's ABI 6 (Linux 6.12), signalling other processes of the same user, and sending
+//!   a datagram to an abstract socket;
+//! - before ABI 9 (Linux 7.1), sending a datagram to a socket that has a path;
+//! - where no file in memory can be made executable (before Linux 6.3, or with the sysctl
+//!   `vm.memfd_noexec` at 2), giving the user's files the mode 0500, and no other.
+//!
+//! `UML_TEST_SANDBOX=require` is content with ABI 3 (Linux 6.2) and newer. Before that, truncating
+//! is up to the seccomp filter, which refuses it by path in the `rw_dir`s too.
 //!
 //! When the test runner ends, even by SIGKILL, its guests end and their run directories go.
 //!

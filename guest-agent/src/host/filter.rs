@@ -2,10 +2,10 @@
 //!
 //! Guest root may come to run code of its own in the kernel process (with `seccomp=on` guest
 //! programs reach all of its memory), so the filter holds against any program, and not only
-//! against what hostfs passes on. What it denies is nothing that User Mode Linux needs; a new
-//! system call that changes metadata has to be added here.
+//! against what hostfs passes on. What it denies is nothing that User Mode Linux needs. System calls
+//! newer than [`NEWEST_CALL`] are denied until somebody has looked at them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -23,7 +23,6 @@ const DENIED: &[&[libc::c_long]] = &[METADATA, UNSEEN, SYSTEM, MEMORY, PROCESSES
 /// Change metadata, which Landlock does not cover.
 const METADATA: &[libc::c_long] = &[
     libc::SYS_chmod,
-    libc::SYS_fchmod,
     libc::SYS_fchmodat,
     SYS_FCHMODAT2,
     libc::SYS_chown,
@@ -51,7 +50,7 @@ const SYS_FILE_SETATTR: libc::c_long = 469;
 
 /// Do what no filter sees: a ring's operations (setxattr is one) are system calls by other means,
 /// and the flags of openat2 lie in memory. Also connecting, by which sockets on the host's file
-/// system are reached (the Docker daemon's, say).
+/// system are reached (the Docker daemon's, say), and listening, under any abstract name.
 const UNSEEN: &[libc::c_long] = &[
     libc::SYS_io_uring_setup,
     libc::SYS_io_uring_enter,
@@ -59,6 +58,7 @@ const UNSEEN: &[libc::c_long] = &[
     libc::SYS_openat2,
     libc::SYS_open_by_handle_at,
     libc::SYS_connect,
+    libc::SYS_listen,
 ];
 
 /// Change the whole system where the host's user is root.
@@ -121,8 +121,10 @@ const MEMORY: &[libc::c_long] = &[
     libc::SYS_keyctl,
 ];
 
-/// Change other processes of the user, which Landlock keeps only from being traced and signalled.
+/// Change other processes of the user, which Landlock keeps only from being traced and signalled,
+/// or hold them up: a file open for reading can be locked.
 const PROCESSES: &[libc::c_long] = &[
+    libc::SYS_flock,
     libc::SYS_setpriority,
     libc::SYS_ioprio_set,
     libc::SYS_migrate_pages,
@@ -145,12 +147,23 @@ const OF_OTHERS: &[libc::c_long] = &[
 /// it is never this.
 const STUB_MODE: u64 = 0o500;
 
-/// Kinds of ioctl (the second byte of their numbers) that change files open for reading: flags
-/// such as "immutable" and fs-verity, attributes, version, and what btrfs has.
-const FILE_IOCTLS: &[u8] = &[b'f', b'X', b'v', 0x94];
+/// The ioctls that are allowed: what says whether a descriptor is a terminal, and what fcntl does as
+/// well. Others do what needs no file open for writing: they set flags such as "immutable" and
+/// attributes of files, type into terminals, and command devices, which Landlock keeps from that
+/// only since version 5. Each file system and driver has numbers of its own, so none is listed.
+const IOCTLS: &[libc::Ioctl] = &[
+    libc::TCGETS,
+    libc::TCGETS2,
+    libc::TIOCGWINSZ,
+    libc::FIONREAD,
+    libc::FIONBIO,
+    libc::FIOASYNC,
+    libc::FIOCLEX,
+    libc::FIONCLEX,
+];
 
 /// Create files. The numbers are those of the arguments with the flags (where it has them, and
-/// there O_CREAT counts) and with the mode.
+/// there one of [`CREATE_FLAGS`] counts) and with the mode.
 const CREATING: &[(libc::c_long, Option<u8>, u8)] = &[
     (libc::SYS_open, Some(1), 2),
     (libc::SYS_openat, Some(2), 3),
@@ -159,51 +172,110 @@ const CREATING: &[(libc::c_long, Option<u8>, u8)] = &[
     (libc::SYS_mknodat, None, 2),
 ];
 
+/// With these the mode counts. The second makes a file without a name, which linkat gives it later;
+/// O_TMPFILE is that flag and O_DIRECTORY.
+const CREATE_FLAGS: [i32; 2] = [libc::O_CREAT, libc::O_TMPFILE & !libc::O_DIRECTORY];
+
+/// Which calls are denied: some always, others where one of their rules fits.
+#[derive(Default)]
+struct Denied {
+    always: BTreeSet<i64>,
+    rules: BTreeMap<i64, Vec<Rule>>,
+}
+
+impl Denied {
+    fn always(&mut self, call: libc::c_long) {
+        self.always.insert(call);
+    }
+
+    /// Denied where all the conditions hold, and where those of another rule do.
+    fn when(
+        &mut self,
+        call: libc::c_long,
+        conditions: &[(u8, Is, u64)],
+    ) -> Result<(), BackendError> {
+        self.rules.entry(call).or_default().push(rule(conditions)?);
+        Ok(())
+    }
+
+    /// As seccompiler has it: no rules at all deny a call always. So none may be left beside that.
+    fn into_rules(self) -> BTreeMap<i64, Vec<Rule>> {
+        let always = self.always.into_iter().map(|call| (call, Vec::new()));
+        self.rules.into_iter().chain(always).collect()
+    }
+}
+
 /// The filter, for a host whose Landlock has version `abi`.
 pub(super) fn filter(abi: i32) -> Result<BpfProgram, BackendError> {
-    let mut denied: BTreeMap<i64, Vec<Rule>> =
-        DENIED.iter().flat_map(|calls| calls.iter()).map(|call| (*call, Vec::new())).collect();
-    if abi < TRUNCATE_SINCE {
-        denied.insert(libc::SYS_truncate, Vec::new());
-        // Also opening for reading truncates, if it is asked to.
-        let mask = (libc::O_TRUNC | libc::O_ACCMODE) as u64;
-        let reading = libc::O_TRUNC as u64;
-        denied.insert(libc::SYS_open, vec![rule(&[(1, Is::MaskedEq(mask), reading)])?]);
-        denied.insert(libc::SYS_openat, vec![rule(&[(2, Is::MaskedEq(mask), reading)])?]);
+    let mut denied = Denied::default();
+    for call in DENIED.iter().copied().flatten() {
+        denied.always(*call);
     }
-    if !memory_can_be_executed() {
-        denied.insert(libc::SYS_fchmod, vec![rule(&[(1, Is::Ne, STUB_MODE)])?]);
+    if abi < TRUNCATE_SINCE {
+        deny_truncating(&mut denied)?;
+    }
+    if memory_can_be_executed() {
+        denied.always(libc::SYS_fchmod);
+    } else {
+        denied.when(libc::SYS_fchmod, &[(1, Is::Ne, STUB_MODE)])?;
     }
     for call in OF_OTHERS {
-        denied.insert(*call, vec![rule(&[(0, Is::Ne, 0)])?]);
+        denied.when(*call, &[(0, Is::Ne, 0)])?;
     }
-    // The kernel process has no business on the host's networks. Sockets that are files it needs,
-    // for its management socket.
-    denied.insert(libc::SYS_socket, vec![rule(&[(0, Is::Ne, libc::AF_UNIX as u64)])?]);
-    let kinds = FILE_IOCTLS.iter().map(|kind| {
-        let kind = u64::from(*kind) << 8;
-        rule(&[(1, Is::MaskedEq(0xff00), kind)])
-    });
-    denied.insert(libc::SYS_ioctl, kinds.collect::<Result<_, _>>()?);
-    for (call, flags, mode) in CREATING {
-        // Nobody is to find a program that runs as the host's user.
-        let rules = [libc::S_ISUID, libc::S_ISGID].map(|bit| {
-            let bit = u64::from(bit);
-            let create = libc::O_CREAT as u64;
-            let creates = flags.map(|at| (at, Is::MaskedEq(create), create));
-            let set_id = (*mode, Is::MaskedEq(bit), bit);
-            rule(&creates.into_iter().chain([set_id]).collect::<Vec<_>>())
-        });
-        denied.insert(*call, rules.into_iter().collect::<Result<_, _>>()?);
+    // The kernel process has no business on the host's networks, not even to have their modules
+    // loaded. Sockets that are files it needs, for its management socket.
+    for call in [libc::SYS_socket, libc::SYS_socketpair] {
+        denied.when(call, &[(0, Is::Ne, libc::AF_UNIX as u64)])?;
     }
+    // Takes away the host's memory, also what other processes have of a file that is mapped here.
+    for advice in [libc::MADV_HWPOISON, libc::MADV_SOFT_OFFLINE] {
+        denied.when(libc::SYS_madvise, &[(2, Is::Eq, advice as u64)])?;
+    }
+    // A lease holds up whoever opens the file.
+    denied.when(libc::SYS_fcntl, &[(1, Is::Eq, libc::F_SETLEASE as u64)])?;
+    let others: Vec<_> =
+        IOCTLS.iter().map(|number| (1, Is::Ne, u64::from(*number as u32))).collect();
+    denied.when(libc::SYS_ioctl, &others)?;
+    deny_set_id_files(&mut denied)?;
     let filter: BpfProgram = SeccompFilter::new(
-        denied,
+        denied.into_rules(),
         SeccompAction::Allow,
         SeccompAction::Errno(Errno::EPERM as u32),
         std::env::consts::ARCH.try_into()?,
     )?
     .try_into()?;
-    Ok(without_x32().into_iter().chain(filter).collect())
+    Ok(by_number(NEWEST_CALL).into_iter().chain(filter).collect())
+}
+
+/// Also opening truncates, if it is asked to: for writing Landlock denies it, but not for reading,
+/// nor with the access mode 3, which Linux has for a file that is neither read nor written.
+fn deny_truncating(denied: &mut Denied) -> Result<(), BackendError> {
+    denied.always(libc::SYS_truncate);
+    let mask = (libc::O_TRUNC | libc::O_ACCMODE) as u64;
+    for access in [libc::O_RDONLY, libc::O_ACCMODE] {
+        let truncates = Is::MaskedEq(mask);
+        let flags = (libc::O_TRUNC | access) as u64;
+        denied.when(libc::SYS_open, &[(1, truncates.clone(), flags)])?;
+        denied.when(libc::SYS_openat, &[(2, truncates, flags)])?;
+    }
+    Ok(())
+}
+
+/// Nobody is to find a program that runs as the host's user.
+fn deny_set_id_files(denied: &mut Denied) -> Result<(), BackendError> {
+    for bit in [libc::S_ISUID, libc::S_ISGID].map(u64::from) {
+        for (call, flags, mode) in CREATING {
+            let set_id = (*mode, Is::MaskedEq(bit), bit);
+            let Some(flags) = flags else {
+                denied.when(*call, &[set_id])?;
+                continue;
+            };
+            for create in CREATE_FLAGS.map(|flag| flag as u64) {
+                denied.when(*call, &[(*flags, Is::MaskedEq(create), create), set_id.clone()])?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether files in memory can be made executable: since Linux 6.3, unless `vm.memfd_noexec` is 2.
@@ -222,30 +294,32 @@ fn rule(conditions: &[(u8, Is, u64)]) -> Result<Rule, BackendError> {
     Rule::new(conditions.collect::<Result<_, _>>()?)
 }
 
-/// Denies the x32 ABI, which has a second number for every call: the same one with a bit set.
-fn without_x32() -> [sock_filter; 3] {
+/// The last system call that this file takes into account: `rseq_slice_yield`, as of Linux 7.2.
+const NEWEST_CALL: u32 = 471;
+
+/// What goes by the number alone. The x32 ABI is denied, which has a second number for every call:
+/// the same one with a bit set. What is newer than `newest` does not exist (C libraries then take
+/// an older call), and neither does clone3: its flags lie in memory, and one of them starts a
+/// process in any cgroup that the host's user may write.
+fn by_number(newest: u32) -> [sock_filter; 6] {
     const LOAD_WORD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
+    const IF_ABOVE: u16 = 0x25; // BPF_JMP | BPF_JGT | BPF_K
     const IF_AT_LEAST: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
+    const IF_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
     const RETURN: u16 = 0x06; // BPF_RET | BPF_K
     const NUMBER: u32 = 0; // offset in struct seccomp_data
     const X32: u32 = 1 << 30;
-    let step = |code, k, jf| sock_filter { code, jt: 0, jf, k };
+    let step = |code, k, jt, jf| sock_filter { code, jt, jf, k };
+    let refuse = |errno| step(RETURN, SeccompAction::Errno(errno as u32).into(), 0, 0);
     [
-        step(LOAD_WORD, NUMBER, 0),
-        step(IF_AT_LEAST, X32, 1),
-        step(RETURN, SeccompAction::Errno(Errno::EPERM as u32).into(), 0),
+        step(LOAD_WORD, NUMBER, 0, 0),
+        step(IF_AT_LEAST, X32, 0, 1),
+        refuse(Errno::EPERM),
+        step(IF_ABOVE, newest, 1, 0),
+        step(IF_EQUAL, libc::SYS_clone3 as u32, 0, 1),
+        refuse(Errno::ENOSYS),
     ]
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// 4096 instructions is the kernel's limit.
-    #[test]
-    fn the_filter_fits() {
-        for abi in [0, TRUNCATE_SINCE] {
-            assert!(filter(abi).unwrap().len() <= 4096);
-        }
-    }
-}
+mod tests;

@@ -8,9 +8,10 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram, UnixStream};
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, SFlag};
 use nix::unistd::Pid;
@@ -110,6 +111,14 @@ pub(crate) const ATTEMPTS: &[Attempt<Host>] = &[
         run: |host| UnixStream::connect_addr(&UnixAddr::from_abstract_name(&host.name)?).map(drop),
     },
     Attempt {
+        name: "listen under an abstract name",
+        effect: Everywhere,
+        run: |host| {
+            let name = format!("{}-of-an-attempt", host.name);
+            UnixListener::bind_addr(&UnixAddr::from_abstract_name(name)?).map(drop)
+        },
+    },
+    Attempt {
         name: "connect to a sibling guest's mconsole",
         effect: Everywhere,
         run: |host| UnixDatagram::unbound()?.connect(host.sibling_dir.join("u/mconsole")),
@@ -192,6 +201,19 @@ pub(crate) const ATTEMPTS: &[Attempt<Host>] = &[
         },
     },
     Attempt {
+        name: "pidfd_getfd",
+        effect: HostDependent,
+        run: |host| {
+            let fd = call_fd(libc::SYS_pidfd_open, &[host.victim.as_raw() as usize, 0])?;
+            call_fd(libc::SYS_pidfd_getfd, &[fd.as_raw_fd() as usize, 0, 0]).map(drop)
+        },
+    },
+    Attempt {
+        name: "start a process in a cgroup",
+        effect: HostDependent,
+        run: |_| start_in_a_cgroup(),
+    },
+    Attempt {
         name: "oom_score_adj",
         effect: Everywhere,
         run: |host| fs::write(format!("/proc/{}/oom_score_adj", host.victim), "500"),
@@ -266,6 +288,15 @@ pub(crate) const ATTEMPTS: &[Attempt<Host>] = &[
         },
     },
     Attempt {
+        name: "lock a directory",
+        effect: Everywhere,
+        run: |host| {
+            let dir = fs::File::open(host.stream.parent().unwrap_or(&host.stream))?;
+            let lock = (libc::LOCK_EX | libc::LOCK_NB) as usize;
+            call(libc::SYS_flock, &[dir.as_raw_fd() as usize, lock]).map(drop)
+        },
+    },
+    Attempt {
         name: "open a device for writing",
         effect: Everywhere,
         run: |_| OpenOptions::new().write(true).open("/dev/full").map(drop),
@@ -296,6 +327,17 @@ pub(crate) const ATTEMPTS: &[Attempt<Host>] = &[
         run: |_| {
             let mut options = OpenOptions::new();
             options.write(true).create_new(true).mode(0o4755).open("program").map(drop)
+        },
+    },
+    Attempt {
+        name: "give a name to a set-user-ID program that had none",
+        effect: Everywhere,
+        run: |_| {
+            let mut options = OpenOptions::new();
+            let file = options.write(true).custom_flags(libc::O_TMPFILE).mode(0o4755).open(".")?;
+            let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+            let flags = AtFlags::AT_SYMLINK_FOLLOW;
+            Ok(nix::unistd::linkat(AT_FDCWD, &path, AT_FDCWD, "named", flags)?)
         },
     },
     Attempt {
@@ -380,6 +422,21 @@ fn node(kind: SFlag, major: u64, minor: u64) -> io::Result<()> {
     let device = nix::sys::stat::makedev(major, minor);
     let path = if kind == SFlag::S_IFCHR { "device" } else { "disk" };
     Ok(nix::sys::stat::mknod(path, kind, Mode::from_bits_truncate(0o600), device)?)
+}
+
+/// In the topmost cgroup that the host shows. The copy of this process goes on as this one does,
+/// and ends with the attempt.
+fn start_in_a_cgroup() -> io::Result<()> {
+    const INTO_CGROUP: u64 = 0x2_0000_0000;
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    let mounted = mounts.lines().find(|line| line.starts_with("cgroup2 "));
+    let path = mounted.and_then(|line| line.split(' ').nth(1)).ok_or(io::ErrorKind::NotFound)?;
+    let cgroup = fs::File::open(path)?;
+    // struct clone_args of linux/sched.h: the flags first, the cgroup's descriptor last.
+    let mut arguments = [0; 11];
+    arguments[0] = INTO_CGROUP;
+    arguments[10] = cgroup.as_raw_fd() as u64;
+    call(libc::SYS_clone3, &[pointer(&arguments), size_of_val(&arguments)]).map(drop)
 }
 
 /// The file that holds a guest's memory: deleted, and the largest that its kernel has open.
