@@ -87,3 +87,52 @@ fn a_tree_that_changes_while_it_is_built_gives_no_kernel() {
     assert_eq!(fixture.kernels(), [] as [std::path::PathBuf; 0]);
     build().kernel();
 }
+
+/// Directories that git does not look into, and files that only the user has git ignore.
+#[test]
+fn changes_that_git_does_not_show_give_another_kernel_too() {
+    let fixture = Fixture::new();
+    let tree = fixture.tree();
+    let inner = fixture.path().join("inner");
+    fs::create_dir(&inner).unwrap();
+    fs::write(inner.join("i.c"), "").unwrap();
+    for repository in [&tree, &inner] {
+        git(repository, &["init", "-q"]);
+        git(repository, &["add", "."]);
+        git(repository, &["commit", "-qm", "x"]);
+    }
+    let allowed = ["-c", "protocol.file.allow=always", "submodule", "add", "-q"];
+    git(&tree, &[&allowed[..], &[inner.to_str().unwrap(), "sub"]].concat());
+    git(&tree, &["commit", "-qm", "submodule"]);
+    let (nested, outside) = (tree.join("nested"), fixture.path().join("outside"));
+    for directory in [&nested, &outside] {
+        fs::create_dir(directory).unwrap();
+    }
+    git(&nested, &["init", "-q"]);
+    std::os::unix::fs::symlink(&outside, tree.join("linked")).unwrap();
+    std::os::unix::fs::symlink("nowhere", tree.join("dangling")).unwrap();
+    fs::write(tree.join(".git/info/exclude"), "mine.c\n").unwrap();
+    let mut known = vec![fixture.build(&[])];
+    for file in [
+        nested.join("driver.c"),
+        outside.join("driver.c"),
+        tree.join("mine.c"),
+        tree.join("sub/i.c"),
+        tree.join("sub/new.c"),
+        tree.join("b.c"),
+    ] {
+        for content in [
+            &b"/* 1 */ int other(void) { return 0; } // \xe0"[..],
+            b"/* 1 */ int other(void) { return 0; } // \xe1",
+        ] {
+            fs::write(&file, content).unwrap();
+            let built = fixture.build(&[]);
+            assert!(!known.contains(&built), "{} is not seen", file.display());
+            known.push(built);
+        }
+    }
+    // As in a hook of another repository.
+    let mut other = fixture.uml(&["kernel", "build", tree.to_str().unwrap()]);
+    other.env("GIT_DIR", inner.join(".git")).env("GIT_INDEX_FILE", inner.join(".git/index"));
+    assert_eq!(run(&mut other).kernel(), *known.last().unwrap());
+}
