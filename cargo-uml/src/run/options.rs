@@ -93,7 +93,7 @@ impl RwDir {
 
 /// Options of `cargo run` whose value may be the next argument. What is neither an option nor such a value begins the
 /// program's arguments.
-const WITH_VALUE: [&str; 19] = [
+const WITH_VALUE: [&str; 18] = [
     "--bin",
     "--example",
     "--package",
@@ -112,7 +112,6 @@ const WITH_VALUE: [&str; 19] = [
     "--config",
     "-Z",
     "-C",
-    "--timings",
 ];
 
 /// For the parser of a cargo command line's share.
@@ -296,6 +295,12 @@ mod tests {
         let (options, rest) = RunnerOptions::extract("run", arguments).unwrap();
         assert_eq!((options.guest.mem, options.guest.keep), (Some(1 << 30), false));
         assert_eq!(rest, ["--bin", "x", "-q", "serve", "--keep", "--timeout", "x"]);
+
+        // Its value, if it has one, comes with an equals sign.
+        let arguments = ["--timings", "serve", "--keep"].map(OsString::from).to_vec();
+        let (options, rest) = RunnerOptions::extract("run", arguments).unwrap();
+        assert!(!options.guest.keep);
+        assert_eq!(rest, ["--timings", "serve", "--keep"]);
     }
 
     #[test]
