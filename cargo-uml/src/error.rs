@@ -38,8 +38,9 @@ pub(crate) enum Error {
     )]
     NothingToBuildAgainst { id: String },
     #[error(
-        "the kernel's build system can't work below {path}: its makefiles accept neither white space nor colons \
-         in paths; move the source tree, or set UML_TEST_CACHE_DIR to a path without them", path = path.display()
+        "the kernel's build system can't work below {path}: its makefiles accept only letters, digits and /._-+@~ \
+         in paths, and no white space; move the source tree, or set UML_TEST_CACHE_DIR to such a path",
+        path = path.display()
     )]
     UnbuildablePath { path: PathBuf },
     #[error("could not run {program}")]

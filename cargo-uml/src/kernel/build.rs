@@ -45,10 +45,7 @@ impl Build {
     ) -> Result<Self, Error> {
         let out = directory.join(out);
         for path in [&tree, &out] {
-            if path
-                .to_string_lossy()
-                .contains(|letter: char| letter.is_whitespace() || letter == ':')
-            {
+            if !is_buildable(path) {
                 return Err(Error::UnbuildablePath { path: path.clone() });
             }
         }
@@ -243,6 +240,12 @@ impl Build {
     }
 }
 
+/// Whether make, the shell and the compiler's options that the kernel's makefiles write all leave the path as it is.
+fn is_buildable(path: &Path) -> bool {
+    let is_plain = |letter: char| letter.is_alphanumeric() || "/._-+@~".contains(letter);
+    path.to_str().is_some_and(|path| path.chars().all(is_plain))
+}
+
 /// The line that says what went wrong first; with several jobs it may be far from the end.
 fn first_error(output: &str) -> Option<&str> {
     const MARKS: [&str; 6] = [
@@ -260,6 +263,20 @@ fn first_error(output: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_are_such_that_make_takes_them() {
+        use std::os::unix::ffi::OsStrExt;
+        for path in ["/home/me/.cache/uml-test/build/0a", "/x/linux-7.2_rc+1~", "/home/müller@x"] {
+            assert!(is_buildable(Path::new(path)), "{path}");
+        }
+        for path in
+            ["/a b", "/a:b", "/a#b", "/a$b", "/a%b", "/a,b", "/a=b", "/a'b", "/a\\b", "/a;b"]
+        {
+            assert!(!is_buildable(Path::new(path)), "{path}");
+        }
+        assert!(!is_buildable(Path::new(std::ffi::OsStr::from_bytes(b"/\xff"))));
+    }
 
     #[test]
     fn finds_the_first_error() {
