@@ -33,6 +33,8 @@ pub(crate) struct Built {
     pub(crate) out: PathBuf,
     pub(crate) duration: Duration,
     pub(crate) steps: u64,
+    /// What the kernel calls itself: with what localversion files and `CONFIG_LOCALVERSION` add to its version.
+    pub(crate) release: String,
 }
 
 impl Build {
@@ -156,7 +158,15 @@ impl Build {
             let _phase = reporter.phase("Preparing for modules outside the tree");
             self.run("modules_prepare", |_| ())?;
         }
-        Ok(Built { linux: self.out.join("linux"), out: self.out.clone(), duration, steps })
+        let (linux, out, release) = (self.out.join("linux"), self.out.clone(), self.release());
+        Ok(Built { linux, out, duration, steps, release })
+    }
+
+    /// As the build wrote it down; where it did not, there is only the version.
+    fn release(&self) -> String {
+        let written = fs::read_to_string(self.out.join("include/config/kernel.release"));
+        let release = written.unwrap_or_default().trim().to_owned();
+        if release.is_empty() { self.version.to_string() } else { release }
     }
 
     fn make(&self, target: &'static str) -> Command {

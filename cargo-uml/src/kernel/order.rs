@@ -220,7 +220,7 @@ impl Order {
         }
         let metadata = Metadata {
             name: self.name(&version.to_string())?.to_string(),
-            version: version.to_string(),
+            version: built.release,
             provenance: plan.source.provenance,
             source: plan.source.identity.clone(),
             flavours: self

@@ -136,3 +136,26 @@ fn changes_that_git_does_not_show_give_another_kernel_too() {
     other.env("GIT_DIR", inner.join(".git")).env("GIT_INDEX_FILE", inner.join(".git/index"));
     assert_eq!(run(&mut other).kernel(), *known.last().unwrap());
 }
+
+/// A localversion file, as PREEMPT_RT and linux-next have them.
+#[test]
+fn a_kernel_has_the_version_that_it_calls_itself() {
+    let fixture = Fixture::new();
+    let read = |name: &str| fs::read_to_string(fixture.tree().join(name)).unwrap();
+    let writes = "linux: $(O)/linux\n\t@mkdir -p $(O)/include/config\n\
+                  \t@echo 7.2.99-rt5 > $(O)/include/config/kernel.release\n";
+    fixture.write("Makefile", &read("Makefile").replace("linux: $(O)/linux\n", writes));
+    fixture.write("a.c", &read("a.c").replace("7.2.99", "7.2.99-rt5"));
+    let linux = fixture.build(&[]);
+    let directory = linux.parent().unwrap();
+    let id = directory.file_name().unwrap().to_str().unwrap();
+    assert!(id.starts_with("7.2.99-rt5-"), "{id}");
+    assert_eq!(fixture.named("7.2").as_deref(), Some(directory));
+    assert_eq!(fixture.build(&[]), linux);
+    assert_eq!(fixture.builds(), 1);
+
+    fixture.write("a.c", &read("a.c").replace("7.2.99-rt5", "7.2.99-rt6"));
+    let tree = fixture.tree();
+    run(&mut fixture.uml(&["kernel", "build", tree.to_str().unwrap()]))
+        .fails(5, &["gave \"7.2.99-rt6\", expected \"7.2.99-rt5\""]);
+}
