@@ -151,7 +151,7 @@ pub(crate) fn runner(arguments: &RunnerArguments, reporter: &'static Reporter) -
         }
         // That it can't be read, the guest says too.
         Ok(Program::ForAGuest) | Err(_) => {
-            parent::end_with_it();
+            parent::end_with_it(reporter);
             if options.test.isolate && is_test(Path::new(program)) {
                 match isolate::run(options, program, rest, reporter) {
                     Ok(Some(true)) => std::process::exit(0),

@@ -275,6 +275,39 @@ fn the_guest_goes_with_cargo() {
     }
 }
 
+/// Its doctests are rustdoc's, which goes on without cargo.
+#[test]
+fn the_guests_of_doctests_go_with_cargo() {
+    let package = Package::new();
+    let loops =
+        "//! ```\n//! loop { std::thread::sleep(std::time::Duration::from_secs(1)) }\n//! ```\n";
+    package.write("src/lib.rs", &format!("{loops}//! And another:\n{loops}"));
+    package.write("src/main.rs", "fn main() {}\n");
+    let dir = tempfile::Builder::new().prefix("gone-").tempdir_in("/dev/shm").unwrap();
+    let mut running = package.uml(&["test", "--doc"]);
+    running.env("UML_TEST_RUN_DIR", dir.path()).stdin(Stdio::null());
+    let mut running = running.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while fs::read_dir(dir.path()).unwrap().count() == 0 {
+        assert!(Instant::now() < deadline, "no doctest runs");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    killed(&mut running, 9);
+    becomes_empty(dir.path(), "cargo");
+}
+
+#[test]
+fn a_runner_whose_cargo_has_ended_runs_nothing() {
+    let namespace = fs::read_link("/proc/self/ns/pid").unwrap();
+    let run = |process: &str| output(uml(&["runner", "true"]).env("CARGO_UML_PROCESS", process));
+    // The number is this process's, which was not started then.
+    let gone = run(&format!("{} 1 {}", std::process::id(), namespace.display()));
+    assert_eq!(gone.status.signal(), Some(15), "{}", text(&gone));
+    assert!(text(&gone).contains("unset it"), "{}", text(&gone));
+    let elsewhere = run(&format!("{} 1 pid:[1]", std::process::id()));
+    assert!(elsewhere.status.success(), "{}", text(&elsewhere));
+}
+
 /// Compiles a program in C.
 fn compiled(dir: &Path, source: &str, options: &[&str]) -> std::path::PathBuf {
     let (text, program) = (dir.join("source.c"), dir.join("program"));
