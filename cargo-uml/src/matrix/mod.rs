@@ -134,6 +134,10 @@ impl Matrix<'_> {
             let list =
                 tempfile::NamedTempFile::new().context("could not make a file for a list")?;
             let mut command = plan::command(&self.invocation);
+            // A list is nothing that a runner of the user's, such as sudo, is for.
+            if let Some(column) = columns.first() {
+                run::cargo::with_kernel(&mut command, &column.path, false)?;
+            }
             command.stdout(list.reopen().context("could not open a list")?);
             let ended =
                 self.signals.run(&mut command).context("could not run cargo nextest list")?;
