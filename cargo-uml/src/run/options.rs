@@ -122,6 +122,23 @@ struct Alone {
     options: RunnerOptions,
 }
 
+/// Whether a word behind `--deny-skips` can be no filter of tests: their names have no white space and nothing that is
+/// special in a regular expression, and an option has a hyphen.
+fn is_surely_a_pattern(word: &str) -> bool {
+    let is_special = |letter: char| letter.is_whitespace() || "|*?+^$()[]{}\\".contains(letter);
+    !word.starts_with('-') && word.contains(is_special)
+}
+
+fn pattern_apart(pattern: &str) -> clap::Error {
+    Alone::command().error(
+        clap::error::ErrorKind::UnknownArgument,
+        format!(
+            "--deny-skips takes its pattern after an equals sign: write '--deny-skips={pattern}'; if {pattern:?} is \
+             to select tests, put it elsewhere"
+        ),
+    )
+}
+
 fn size(text: &str) -> Result<u64, &'static str> {
     uml_test::case::parse_size(text).ok_or("expected a whole number and K, M or G, at least 32M")
 }
@@ -166,6 +183,12 @@ impl RunnerOptions {
             }
             match is_ours(&argument) {
                 Some(is_whole) => {
+                    if argument == "--deny-skips"
+                        && let Some(pattern) = rest.as_slice().first()
+                        && is_surely_a_pattern(&pattern.to_string_lossy())
+                    {
+                        return Err(pattern_apart(&pattern.to_string_lossy()));
+                    }
                     ours.push(argument);
                     if !is_whole {
                         ours.extend(rest.next());
@@ -321,6 +344,8 @@ mod tests {
             &["--timeout"],
             &["--timeout=5"],
             &["--junit", "x"],
+            &["--deny-skips", "requires root"],
+            &["--deny-skips", "^n/a"],
         ] {
             let arguments = wrong.iter().map(OsString::from).collect();
             let error = RunnerOptions::extract("test", arguments).unwrap_err().to_string();
