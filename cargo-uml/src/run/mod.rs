@@ -21,6 +21,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use self::guest::{EXIT_NO_VERDICT, EXIT_NOT_EXECUTABLE, Ended, Streams};
+use self::isolate::Isolated;
 use self::options::{GuestOptions, RunnerOptions, TestOptions};
 use self::program::Program;
 use self::watch::{Found, Watch};
@@ -154,9 +155,18 @@ pub(crate) fn runner(arguments: &RunnerArguments, reporter: &'static Reporter) -
             parent::end_with_it(reporter);
             if options.test.isolate && is_test(Path::new(program)) {
                 match isolate::run(options, program, rest, reporter) {
-                    Ok(Some(true)) => std::process::exit(0),
-                    Ok(Some(false)) => std::process::exit(EXIT_TESTS_FAILED),
-                    Ok(None) => reporter.note(format_args!(
+                    Ok(Isolated::Reported { is_good: true }) => std::process::exit(0),
+                    Ok(Isolated::Reported { is_good: false }) => {
+                        std::process::exit(EXIT_TESTS_FAILED)
+                    }
+                    // It answers, and runs no tests.
+                    Ok(Isolated::Help) => {}
+                    Ok(Isolated::UnknownArgument(argument)) => reporter.note(format_args!(
+                        "cargo uml: --isolate can't take the argument {argument} of a test binary; one guest for all \
+                         of {}",
+                        program.display()
+                    )),
+                    Ok(Isolated::NoList) => reporter.note(format_args!(
                         "cargo uml: {} does not list its tests as libtest does; one guest for all of it",
                         program.display()
                     )),
@@ -230,9 +240,18 @@ fn annotate(ended: &Ended, found: &Found, reporter: &Reporter) {
     }
 }
 
-/// Whether cargo built this as a test binary: those lie in `deps`.
+/// Whether cargo built this as a test binary: those lie in `deps`, and those of examples in `examples`, where their
+/// name's hash tells them from the examples themselves.
 fn is_test(program: &Path) -> bool {
-    program.parent().and_then(Path::file_name).is_some_and(|dir| dir == "deps")
+    let lies_in =
+        |name: &str| program.parent().and_then(Path::file_name).is_some_and(|dir| dir == name);
+    let has_hash = || {
+        let name = program.file_name().unwrap_or_default().to_string_lossy();
+        name.rsplit_once('-').is_some_and(|(_, hash)| {
+            hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
+        })
+    };
+    lies_in("deps") || lies_in("examples") && has_hash()
 }
 
 fn no_verdict(error: &anyhow::Error, reporter: &Reporter) -> ! {
@@ -263,6 +282,9 @@ mod tests {
     #[test]
     fn test_binaries_are_told_by_their_place() {
         assert!(is_test(Path::new("/x/target/debug/deps/x-0123456789abcdef")));
-        assert!(!is_test(Path::new("/x/target/debug/x")) && !is_test(Path::new("x")));
+        assert!(is_test(Path::new("/x/target/debug/examples/x-y-0123456789abcdef")));
+        for other in ["/x/target/debug/x", "x", "/x/examples/x", "/x/x-0123456789abcdef"] {
+            assert!(!is_test(Path::new(other)), "{other}");
+        }
     }
 }
