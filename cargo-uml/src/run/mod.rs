@@ -210,7 +210,9 @@ fn watched(
 /// Says what was seen, and ends this process as the program ended, unless its success was none.
 fn conclude(ended: Ended, found: &Found, options: &TestOptions, reporter: &Reporter) -> ! {
     if !ended.is_success() && github::is_here() {
-        annotate(&ended, found, reporter);
+        for annotation in annotations(&ended, found) {
+            reporter.note(annotation);
+        }
     }
     if options.deny_skips.is_some() && !found.skips.is_empty() {
         reporter.note("cargo uml: tests skipped themselves, which --deny-skips denies:");
@@ -228,16 +230,23 @@ fn conclude(ended: Ended, found: &Found, options: &TestOptions, reporter: &Repor
     ended.pass_on(reporter)
 }
 
-/// A passing test may panic too: where libtest says which have failed, only theirs count.
-fn annotate(ended: &Ended, found: &Found, reporter: &Reporter) {
+/// The annotations of a run that was no success.
+///
+/// A passing test may panic too: where libtest says which have failed, only their panics count. Each of those has an
+/// annotation, also where no panic is known to be its own; and a run of which nothing else is known has one for its end.
+fn annotations(ended: &Ended, found: &Found) -> Vec<String> {
     let counts =
         |panic: &&watch::Panic| found.failed.is_empty() || found.failed.contains(&panic.thread);
-    for panic in found.panics.iter().filter(counts) {
-        reporter.note(github::panic(panic));
+    let panics: Vec<&watch::Panic> = found.panics.iter().filter(counts).collect();
+    let has_panicked = |test: &String| panics.iter().any(|panic| panic.thread == *test);
+    let failed = found.failed.iter().filter(|test| !has_panicked(test));
+    let mut all: Vec<String> = panics.iter().map(|panic| github::panic(panic)).collect();
+    all.extend(failed.map(|test| github::failure(test, "the test failed")));
+    all.extend(ended.explain().iter().map(|note| github::failure("cargo uml", note)));
+    if all.is_empty() {
+        all.push(github::failure("cargo uml", &ended.shown()));
     }
-    for note in ended.explain() {
-        reporter.note(github::failure("cargo uml", &note));
-    }
+    all
 }
 
 /// Whether cargo built this as a test binary: those lie in `deps`, and those of examples in `examples`, where their
@@ -277,7 +286,31 @@ fn directly(
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+
+    use super::guest::How;
     use super::*;
+
+    #[test]
+    fn every_failure_is_annotated() {
+        let annotations = |raw: i32, output: &str| {
+            let status = ExitStatus::from_raw(raw);
+            let ended = Ended::of(How::Itself { status, is_out_of_memory: false });
+            let mut watch = Watch::new(None).unwrap();
+            watch.see(uml_test::OutputStream::Stdout, output.as_bytes());
+            annotations(&ended, &watch.finish())
+        };
+        let panicked = "thread 'a' panicked at gone.rs:7:9:\nno\ntest a ... FAILED\n";
+        let panics = "::error file=gone.rs,line=7,col=9,title=a panicked::no";
+        assert_eq!(annotations(101 << 8, panicked), [panics]);
+        let error = format!("{panicked}Error: \"bad\"\ntest b::c ... FAILED\n");
+        let fails = "::error title=b%3A%3Ac::the test failed";
+        assert_eq!(annotations(101 << 8, &error), [panics, fails]);
+        let [signal] = &annotations(11, "test a ... ")[..] else { panic!() };
+        assert!(signal.starts_with("::error title=cargo uml::signal: 11"), "{signal}");
+        assert_eq!(annotations(3 << 8, ""), ["::error title=cargo uml::exit status: 3"]);
+    }
 
     #[test]
     fn test_binaries_are_told_by_their_place() {
