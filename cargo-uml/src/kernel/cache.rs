@@ -124,8 +124,19 @@ impl Cache {
         kernels.into_iter().find(|kernel| kernel.id() == id).ok_or_else(unknown)
     }
 
+    /// The executable of the kernel that a name, `default` among them, or else an id stands for. It need not be there.
+    pub(crate) fn executable(&self, text: &str) -> Option<PathBuf> {
+        // An id never has what a name must not have.
+        let name = Name::parse(text).ok()?;
+        let id = self.target(&name).or_else(|| {
+            let is_id = !text.contains('/') && self.kernels().join(text).is_dir();
+            is_id.then(|| text.to_owned())
+        })?;
+        Some(self.kernels().join(id).join("linux"))
+    }
+
     /// The names that there are, for messages.
-    fn known(&self) -> String {
+    pub(crate) fn known(&self) -> String {
         let names: Vec<String> =
             self.all_names().into_iter().map(|(name, _)| name.to_string()).collect();
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }

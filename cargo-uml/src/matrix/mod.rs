@@ -39,7 +39,7 @@ pub(crate) const EXIT_INTERRUPTED: u8 = 130;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct MatrixArguments {
-    /// A kernel to run the tests with: its name in the cache, or a path; repeat it for more
+    /// A kernel to run the tests with: its name or id in the cache, or a path; repeat it for more
     #[arg(long = "kernel", value_name = "NAME|PATH", required = true)]
     kernels: Vec<OsString>,
     /// Run `cargo nextest run` instead of `cargo test`

@@ -123,7 +123,15 @@ pub(crate) fn runner(arguments: &RunnerArguments, reporter: &'static Reporter) -
         Ok(passed) => passed,
         Err(error) => no_verdict(&error, reporter),
     };
-    let options = passed.as_ref().unwrap_or(&arguments.options);
+    // What is passed has been made absolute.
+    let options = match passed.clone() {
+        Some(passed) => Ok(passed),
+        None => arguments.options.clone().absolute(),
+    };
+    let options = match &options {
+        Ok(options) => options,
+        Err(_) => no_verdict(&anyhow::anyhow!("no working directory"), reporter),
+    };
     if passed.is_none() && options.test.junit.is_some() {
         // Each binary adds to the report, and nobody here knows which is the first.
         no_verdict(&anyhow::anyhow!("--junit is an option of `cargo uml test`"), reporter);

@@ -9,13 +9,16 @@ use anyhow::Context;
 use clap::{Args, CommandFactory, FromArgMatches};
 use serde::{Deserialize, Serialize};
 
+use crate::kernel::cache::Cache;
+use crate::kernel::names::Name;
+
 /// How the options get past cargo to the runner: as JSON.
 pub(super) const VARIABLE: &str = "CARGO_UML_OPTIONS";
 
 /// A guest's settings. What is not given is as in the package's manifest and the `UML_TEST_*` variables.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
 pub(crate) struct GuestOptions {
-    /// Kernel to boot: its name in the cache, or a path
+    /// Kernel to boot: its name or id in the cache, or a path
     #[arg(long, value_name = "NAME|PATH")]
     pub(crate) kernel: Option<String>,
     /// Guest memory, such as 512M or 2G
@@ -120,6 +123,25 @@ const WITH_VALUE: [&str; 18] = [
 struct Alone {
     #[command(flatten)]
     options: RunnerOptions,
+}
+
+/// A kernel's name as it is, whatever lies in the working directory; else the path of what an id stands for, which a
+/// program that boots guests of its own does not know, or of what is there.
+fn located(kernel: String, cache: Option<&Cache>) -> std::io::Result<String> {
+    let is_name =
+        |cache: &Cache| Name::parse(&kernel).is_ok_and(|name| cache.target(&name).is_some());
+    if cache.is_some_and(is_name) {
+        return Ok(kernel);
+    }
+    let path = match cache.and_then(|cache| cache.executable(&kernel)) {
+        Some(linux) => linux,
+        None if kernel.contains('/') && Path::new(&kernel).exists() => {
+            std::path::absolute(&kernel)?
+        }
+        None => return Ok(kernel),
+    };
+    // What is no UTF-8 can't be passed on, and is told as it was given.
+    Ok(path.into_os_string().into_string().unwrap_or(kernel))
 }
 
 /// Whether a word behind `--deny-skips` can be no filter of tests: their names have no white space and nothing that is
@@ -263,13 +285,8 @@ impl GuestOptions {
         for dir in &mut self.rw_dir {
             dir.host = std::path::absolute(&dir.host)?;
         }
-        // Else it is a name.
-        if let Some(kernel) = &mut self.kernel
-            && kernel.contains('/')
-            && Path::new(kernel).exists()
-            && let Some(path) = std::path::absolute(&*kernel)?.to_str()
-        {
-            *kernel = path.to_owned();
+        if let Some(kernel) = self.kernel.take() {
+            self.kernel = Some(located(kernel, Cache::locate().ok().as_ref())?);
         }
         Ok(self)
     }
@@ -334,6 +351,26 @@ mod tests {
         assert_eq!(dir("/a:b:/c"), Ok(("/a:b".into(), Some("/c".into()))));
         assert_eq!(dir("/a:b"), Ok(("/a:b".into(), None)));
         assert!(dir(":/b").is_err() && dir("").is_err());
+    }
+
+    #[test]
+    fn a_kernels_name_is_no_path_and_its_id_is_one() {
+        let root = tempfile::tempdir().unwrap();
+        let cache = Cache::at(root.path());
+        let id = "6.1.187-0123456789ab";
+        std::fs::create_dir_all(cache.kernels().join(id)).unwrap();
+        std::fs::create_dir(cache.names()).unwrap();
+        // Any name of a directory that is here.
+        std::os::unix::fs::symlink(format!("../kernels/{id}"), cache.names().join("src:run"))
+            .unwrap();
+        let located = |kernel: &str| located(kernel.to_owned(), Some(&cache)).unwrap();
+        assert!(Path::new("src/run").is_dir());
+        assert_eq!(located("src/run"), "src/run");
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(located("src/matrix"), here.join("src/matrix").to_str().unwrap());
+        let linux = cache.kernels().join(id).join("linux");
+        assert_eq!(located(id), linux.to_str().unwrap());
+        assert_eq!(located("9.9"), "9.9");
     }
 
     #[test]

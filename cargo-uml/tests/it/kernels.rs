@@ -249,6 +249,17 @@ fn lists_and_shows_what_there_is() {
 }
 
 #[test]
+fn an_id_names_the_kernel_of_a_guest() {
+    let fixture = Fixture::new();
+    let linux = fixture.build(&[]);
+    let id = id(&linux);
+    let exec = |kernel: &str| run(&mut fixture.uml(&["exec", "--kernel", kernel, "true"]));
+    exec(&id).succeeds();
+    exec("7.2").succeeds();
+    exec("7.2.99-0123456789ab").fails(125, &["neither a kernel's name or id nor a path"]);
+}
+
+#[test]
 fn the_default_can_be_chosen_by_name_or_id() {
     let fixture = Fixture::new();
     let path = |arguments: &[&str]| run(&mut fixture.uml(arguments)).kernel();
