@@ -9,6 +9,7 @@ mod junit;
 mod libtest;
 mod options;
 mod parent;
+mod profiles;
 pub(crate) mod program;
 mod record;
 mod terminal;

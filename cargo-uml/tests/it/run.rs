@@ -157,8 +157,8 @@ fn coverage_profiles_come_back() {
     const MAGIC: &[u8] = b"\x81rforpl\xff";
     let package = Package::new();
     package.write("tests/two.rs", TESTS);
-    let profiles = package.path().join("profiles");
-    fs::create_dir(&profiles).unwrap();
+    // The runtime makes it.
+    let profiles = package.path().join("target/new/profiles");
     let mut tests = package.uml(&["test", "--test", "two", "--no-fail-fast", "first"]);
     tests.env("RUSTFLAGS", "-Cinstrument-coverage");
     tests.env("LLVM_PROFILE_FILE", profiles.join("%p.profraw"));
@@ -171,6 +171,29 @@ fn coverage_profiles_come_back() {
             .collect();
         assert_eq!(found.len(), runs, "{}", text(&said));
         assert!(found.iter().all(|profile| profile.starts_with(MAGIC)));
+    }
+    // In the working directory, where it names none.
+    for name in [None, Some("mine.profraw")] {
+        tests.env_remove("LLVM_PROFILE_FILE");
+        tests.envs(name.map(|name| ("LLVM_PROFILE_FILE", name)));
+        let said = output(&mut tests);
+        assert!(said.status.success(), "{}", text(&said));
+        let mut found = Vec::new();
+        for entry in fs::read_dir(package.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "profraw") {
+                assert!(fs::read(&path).unwrap().starts_with(MAGIC));
+                fs::remove_file(&path).unwrap();
+                found.push(path.file_name().unwrap().to_str().unwrap().to_owned());
+            }
+        }
+        // Build scripts and compilers of the host's write theirs too.
+        let expected = name.unwrap_or("default_");
+        assert_eq!(
+            found.iter().filter(|found| found.starts_with(expected)).count(),
+            1,
+            "{found:?}"
+        );
     }
 }
 
