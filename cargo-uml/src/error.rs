@@ -163,6 +163,16 @@ pub(crate) enum Error {
     #[error("{fragment}, line {line}: `{text}`: {reason}")]
     BadFragment { fragment: String, line: usize, text: String, reason: &'static str },
     #[error(
+        "{path} exists and is none of the fragments given, so what it says would be lost; name a new file, or give it \
+         as the last `--fragment` too to have the changes added to it", path = path.display()
+    )]
+    OutputExists { path: PathBuf },
+    #[error(
+        "the changes would be written to {path}, which fragments behind it override; give it as the last `--fragment`",
+        path = path.display()
+    )]
+    OutputOverridden { path: PathBuf },
+    #[error(
         "{name:?} can't be a kernel's name: it takes letters, digits and ._+-, with at most one / between such parts, \
          and not `default`; choose one with `--name`"
     )]
@@ -203,6 +213,8 @@ impl Error {
             | Error::TreeChanged { .. }
             | Error::Metadata { .. } => EXIT_FAILURE,
             Error::BadFragment { .. }
+            | Error::OutputExists { .. }
+            | Error::OutputOverridden { .. }
             | Error::BadName { .. }
             | Error::AmbiguousName { .. }
             | Error::HashWithoutVersion
