@@ -213,7 +213,7 @@ impl Source {
 fn fetched(directory: &Path, wanted: Option<&Wanted>) -> Vec<PathBuf> {
     let mut found = packages(directory);
     found.retain(|(_, version)| wanted.is_none_or(|wanted| wanted.matches(version)));
-    found.sort_by(|(_, a), (_, b)| a.is_tested().cmp(&b.is_tested()).then_with(|| a.cmp(b)));
+    found.sort_by_key(|(_, version)| version.preference());
     found.into_iter().map(|(path, _)| path).collect()
 }
 
