@@ -30,8 +30,8 @@ pub(crate) enum Command {
     /// Provide the kernel that uml-test boots, building it if there is none
     ///
     /// Prints the default kernel's path on stdout. Without one, or with one that an older version of this command
-    /// built, builds the best kernel source package of the machine's own package mirror; no root is needed to fetch
-    /// it. Missing build tools are installed through apt when run as root, and named otherwise.
+    /// built, builds the best kernel source package of the machine's own package mirror, or a release of kernel.org
+    /// where the mirror has no tested version; no root is needed to fetch it. Missing build tools are installed through apt when run as root, and named otherwise.
     Setup(SetupArguments),
     /// Check whether guests run on this host; if not, say why and what to do
     ///
@@ -148,7 +148,7 @@ pub(crate) struct WhatArguments {
     /// A version (7.2: the newest of the series; 7.2.12: exactly that), or a source tree or tarball
     ///
     /// Versions come from the machine's package mirror, else from kernel.org, by pinned checksum; signatures are not
-    /// verified. Without it, the best version that the mirror has.
+    /// verified. Without it, the best of a tested series that the mirror has, else kernel.org's.
     #[arg(value_name = "VERSION|SOURCE")]
     pub(crate) source: Option<String>,
     /// A configuration that comes with this command; they combine

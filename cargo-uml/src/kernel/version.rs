@@ -119,6 +119,11 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
+    /// The newest of a series.
+    pub(crate) const fn series((major, minor): (u32, u32)) -> Self {
+        Wanted { major, minor, patch: None }
+    }
+
     /// `None` if the text is no version.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let numbers: Vec<u32> = text.split('.').map(str::parse).collect::<Result<_, _>>().ok()?;
