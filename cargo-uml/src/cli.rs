@@ -46,7 +46,10 @@ pub(crate) enum Command {
     /// Run cargo test with each test binary in a guest
     ///
     /// The tests run as root in a fresh kernel, a guest for each binary; they need not know of uml-test. The guest's
-    /// options (see cargo uml exec --help) may stand anywhere among cargo's; the rest, and the exit status, is cargo's.
+    /// options (--kernel, --mem, --timeout, --cmdline, --rw-dir, --env, --keep) may stand anywhere among cargo's, and so
+    /// may those for test binaries: --isolate gives each test a kernel of its own, --junit=FILE reports those, and
+    /// --deny-skips[=PATTERN] fails where tests skip themselves. cargo uml runner --help explains all of them. The rest,
+    /// and the exit status, is cargo's.
     Test(CargoArguments),
     /// Run cargo bench with each program in a guest
     Bench(CargoArguments),
@@ -306,6 +309,8 @@ mod tests {
         }
         let help = ["cargo-uml", "test", "--help"].map(OsString::from).to_vec();
         let help = Cli::try_parse_from(as_parsed(help)).unwrap_err().to_string();
-        assert!(help.contains("each test binary in a guest"), "{help}");
+        for text in ["each test binary in a guest", "--isolate", "--junit", "--deny-skips"] {
+            assert!(help.contains(text), "{text}: {help}");
+        }
     }
 }
