@@ -30,8 +30,8 @@ pub(crate) enum Command {
     /// Provide the kernel that uml-test boots, building it if there is none
     ///
     /// Prints the default kernel's path on stdout. Without one, or with one that an older version of this command
-    /// built, builds the best kernel source package of the machine's own package mirror; no root is needed to fetch
-    /// it. Missing build tools are installed through apt when run as root, and named otherwise.
+    /// built, builds the best kernel source package of the machine's own package mirror, or a release of kernel.org
+    /// where the mirror has no tested version; no root is needed to fetch it. Missing build tools are installed through apt when run as root, and named otherwise.
     Setup(SetupArguments),
     /// Check whether guests run on this host; if not, say why and what to do
     ///
@@ -46,7 +46,10 @@ pub(crate) enum Command {
     /// Run cargo test with each test binary in a guest
     ///
     /// The tests run as root in a fresh kernel, a guest for each binary; they need not know of uml-test. The guest's
-    /// options (see cargo uml exec --help) may stand anywhere among cargo's; the rest, and the exit status, is cargo's.
+    /// options (--kernel, --mem, --timeout, --cmdline, --rw-dir, --env, --keep) may stand anywhere among cargo's, and so
+    /// may those for test binaries: --isolate gives each test a kernel of its own, --junit=FILE reports those, and
+    /// --deny-skips[=PATTERN] fails where tests skip themselves. cargo uml runner --help explains all of them. The rest,
+    /// and the exit status, is cargo's.
     Test(CargoArguments),
     /// Run cargo bench with each program in a guest
     Bench(CargoArguments),
@@ -148,7 +151,7 @@ pub(crate) struct WhatArguments {
     /// A version (7.2: the newest of the series; 7.2.12: exactly that), or a source tree or tarball
     ///
     /// Versions come from the machine's package mirror, else from kernel.org, by pinned checksum; signatures are not
-    /// verified. Without it, the best version that the mirror has.
+    /// verified. Without it, the best of a tested series that the mirror has, else kernel.org's.
     #[arg(value_name = "VERSION|SOURCE")]
     pub(crate) source: Option<String>,
     /// A configuration that comes with this command; they combine
@@ -306,6 +309,8 @@ mod tests {
         }
         let help = ["cargo-uml", "test", "--help"].map(OsString::from).to_vec();
         let help = Cli::try_parse_from(as_parsed(help)).unwrap_err().to_string();
-        assert!(help.contains("each test binary in a guest"), "{help}");
+        for text in ["each test binary in a guest", "--isolate", "--junit", "--deny-skips"] {
+            assert!(help.contains(text), "{text}: {help}");
+        }
     }
 }

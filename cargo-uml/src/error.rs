@@ -13,7 +13,7 @@ pub(crate) const EXIT_FAILURE: u8 = 1;
 pub(crate) const EXIT_USAGE: u8 = 2;
 /// Build tools are missing and could not be installed.
 pub(crate) const EXIT_MISSING_TOOLS: u8 = 3;
-/// No kernel source: the mirror has none or can't be reached, or `--source` is not one.
+/// No kernel source: the mirror has none or can't be reached, or what the user named is not one.
 pub(crate) const EXIT_NO_SOURCE: u8 = 4;
 /// The kernel did not configure, compile, start or boot.
 pub(crate) const EXIT_BUILD_FAILED: u8 = 5;
@@ -38,8 +38,9 @@ pub(crate) enum Error {
     )]
     NothingToBuildAgainst { id: String },
     #[error(
-        "the kernel's build system can't work below {path}: its makefiles accept neither white space nor colons \
-         in paths; move the source tree, or set UML_TEST_CACHE_DIR to a path without them", path = path.display()
+        "the kernel's build system can't work below {path}: its makefiles accept only letters, digits and /._-+@~ \
+         in paths, and no white space; move the source tree, or set UML_TEST_CACHE_DIR to such a path",
+        path = path.display()
     )]
     UnbuildablePath { path: PathBuf },
     #[error("could not run {program}")]
@@ -60,16 +61,16 @@ pub(crate) enum Error {
 
     #[error(
         "no apt-get on this machine, so no package mirror to take kernel source from; \
-         pass a Linux source tree or tarball with `--source`"
+         name a Linux source tree or a tarball instead"
     )]
     NoApt,
     #[error(
-        "apt has no configured mirror to take kernel source from; pass a Linux source tree or tarball with `--source`"
+        "apt has no configured mirror to take kernel source from; name a Linux source tree or a tarball instead"
     )]
     NoMirror,
     #[error(
         "no package {what} found; tried:{}\napt said:{}\n\
-         check the network and apt's sources, or pass a Linux source tree or tarball with `--source`",
+         check the network and apt's sources, or name a Linux source tree or a tarball instead",
         indented(tried),
         indented(detail)
     )]
@@ -106,7 +107,7 @@ pub(crate) enum Error {
     NoTarballInPackage { package: PathBuf },
     #[error(
         "{path} is not a Linux source tree with User Mode Linux: it has no {missing}; \
-         `--source` takes the top directory of a Linux source tree, or a tarball of one", path = path.display()
+         name the top directory of a Linux source tree, or a tarball of one", path = path.display()
     )]
     NotASourceTree { path: PathBuf, missing: &'static str },
     #[error(
@@ -116,7 +117,7 @@ pub(crate) enum Error {
     UnknownSource { path: PathBuf },
     #[error(
         "{path} has been built in ({evidence} exists), which the kernel's build system refuses for a build elsewhere; \
-         run `make ARCH=um mrproper` there, or pass a clean tree (git worktree add) with `--source`",
+         run `make ARCH=um mrproper` there, or name a clean tree (git worktree add)",
         path = path.display()
     )]
     UncleanSourceTree { path: PathBuf, evidence: &'static str },
@@ -162,6 +163,16 @@ pub(crate) enum Error {
     #[error("{fragment}, line {line}: `{text}`: {reason}")]
     BadFragment { fragment: String, line: usize, text: String, reason: &'static str },
     #[error(
+        "{path} exists and is none of the fragments given, so what it says would be lost; name a new file, or give it \
+         as the last `--fragment` too to have the changes added to it", path = path.display()
+    )]
+    OutputExists { path: PathBuf },
+    #[error(
+        "the changes would be written to {path}, which fragments behind it override; give it as the last `--fragment`",
+        path = path.display()
+    )]
+    OutputOverridden { path: PathBuf },
+    #[error(
         "{name:?} can't be a kernel's name: it takes letters, digits and ._+-, with at most one / between such parts, \
          and not `default`; choose one with `--name`"
     )]
@@ -202,6 +213,8 @@ impl Error {
             | Error::TreeChanged { .. }
             | Error::Metadata { .. } => EXIT_FAILURE,
             Error::BadFragment { .. }
+            | Error::OutputExists { .. }
+            | Error::OutputOverridden { .. }
             | Error::BadName { .. }
             | Error::AmbiguousName { .. }
             | Error::HashWithoutVersion

@@ -1,7 +1,8 @@
 //! Everything this command says: the only file that prints.
 //!
 //! On a terminal a running phase is a progress bar; anywhere else each phase is one line, so that CI logs stay short.
-#![expect(clippy::print_stderr, reason = "this is the one place that talks to the user")]
+//!
+//! What can't be written to stderr is lost: nobody is left to be told, and the command's work goes on.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -34,7 +35,7 @@ impl Reporter {
 
     /// A line that stays.
     pub(crate) fn note(&self, message: impl Display) {
-        eprintln!("{message}");
+        let _ = writeln!(io::stderr(), "{message}");
     }
 
     /// A phase whose length is unknown.
@@ -61,7 +62,7 @@ impl Reporter {
             bar.enable_steady_tick(Duration::from_millis(200));
         } else {
             bar.set_draw_target(ProgressDrawTarget::hidden());
-            eprintln!("{message}");
+            self.note(message);
         }
         Phase { bar }
     }
@@ -82,11 +83,7 @@ impl Reporter {
 
     /// The error and its causes.
     pub(crate) fn error(&self, error: &anyhow::Error) {
-        eprint!("error: {error}");
-        for cause in error.chain().skip(1) {
-            eprint!(": {cause}");
-        }
-        eprintln!();
+        self.note(format_args!("error: {error:#}"));
     }
 }
 

@@ -1,6 +1,6 @@
 //! `cargo uml kernel build` and `config`.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use crate::cli::{BuildArguments, ConfigArguments, WhatArguments};
@@ -33,31 +33,99 @@ pub(crate) fn config(
     reporter: &Reporter,
 ) -> Result<(), Error> {
     let ConfigArguments { what, output } = arguments;
+    // Now, not after all the work in the menus.
+    let output = Output::check(output, &what.fragment)?;
     // A name is not needed, but whatever the fragments are called they must not be refused for lack of one.
     order(what, Some("config"))?.edit(cache, reporter, |tree, before, after| {
-        let changes = difference(before, after, &Kconfig::read(tree));
+        let (modules, changes): (Vec<Change>, Vec<Change>) =
+            difference(before, after, &Kconfig::read(tree))
+                .into_iter()
+                .partition(|change| change.value == "m");
+        for Change { option, .. } in modules {
+            reporter.note(format_args!(
+                "{option}=m is left out: modules are not built, only the kernel itself; choose y"
+            ));
+        }
         if changes.is_empty() {
-            reporter.note("Nothing was changed, so there is no fragment to write");
+            reporter.note("Nothing was changed that a fragment can have, so none is written");
             return Ok(());
         }
-        write(output, &changes)?;
+        output.write(&changes)?;
         reporter.note(format_args!(
             "{} options changed; build with them by `cargo uml kernel build … --fragment {}`",
-            changes.lines().count(),
-            output.display()
+            changes.len(),
+            output.path.display()
         ));
         Ok(())
     })
 }
 
-fn write(path: &Path, text: &str) -> Result<(), Error> {
-    fs::write(path, text).map_err(Error::io("write", path))
+/// The fragment that is written.
+#[derive(Debug)]
+struct Output<'a> {
+    path: &'a Path,
+    /// What it says already, where it is one of the fragments that the menus begin with.
+    old: String,
 }
 
-/// The options that differ and can be requested, as a fragment. Others follow from these.
-fn difference(before: &str, after: &str, kconfig: &Kconfig) -> String {
+impl<'a> Output<'a> {
+    /// Whether `path` can be written, and loses nothing by it.
+    fn check(path: &'a Path, fragments: &[PathBuf]) -> Result<Self, Error> {
+        let same = |other: &PathBuf| {
+            path.canonicalize().is_ok_and(|path| other.canonicalize().is_ok_and(|it| it == path))
+        };
+        let old = match (fragments.iter().rposition(same), path.exists()) {
+            (Some(at), _) if at + 1 < fragments.len() => {
+                return Err(Error::OutputOverridden { path: path.to_path_buf() });
+            }
+            (Some(_), _) => {
+                OpenOptions::new().append(true).open(path).map_err(Error::io("write", path))?;
+                fs::read_to_string(path).map_err(Error::io("read", path))?
+            }
+            // An empty file, such as mktemp makes, or a terminal loses nothing.
+            (None, true)
+                if path.metadata().is_ok_and(|found| found.is_file() && found.len() > 0) =>
+            {
+                return Err(Error::OutputExists { path: path.to_path_buf() });
+            }
+            (None, true) => {
+                OpenOptions::new().append(true).open(path).map_err(Error::io("write", path))?;
+                String::new()
+            }
+            (None, false) => {
+                let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+                tempfile::tempfile_in(parent.unwrap_or(Path::new(".")))
+                    .map_err(Error::io("create", path))?;
+                String::new()
+            }
+        };
+        Ok(Output { path, old })
+    }
+
+    /// Writes the changes behind what there was, but for what they replace.
+    fn write(&self, changes: &[Change]) -> Result<(), Error> {
+        let is_kept = |line: &&str| {
+            fragment::option(line)
+                .is_none_or(|option| changes.iter().all(|change| change.option != option))
+        };
+        let kept = self.old.lines().filter(is_kept).map(str::to_owned);
+        let new = changes.iter().map(|Change { option, value }| format!("{option}={value}"));
+        let text: String = kept.chain(new).map(|line| line + "\n").collect();
+        fs::write(self.path, text).map_err(Error::io("write", self.path))
+    }
+}
+
+/// An option, and what it is to be now.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Change {
+    option: String,
+    value: String,
+}
+
+/// The options that differ and can be requested. Others follow from these.
+fn difference(before: &str, after: &str, kconfig: &Kconfig) -> Vec<Change> {
     let (before, after) = (fragment::assignments(before), fragment::assignments(after));
-    let mut changed: Vec<(&str, &str)> = after
+    let mut changed: Vec<Change> = after
         .iter()
         .filter(|(option, value)| before.get(*option) != Some(value))
         .map(|(option, value)| (*option, *value))
@@ -68,9 +136,10 @@ fn difference(before: &str, after: &str, kconfig: &Kconfig) -> String {
                 .map(|option| (*option, "n")),
         )
         .filter(|(option, _)| kconfig.has_prompt(option.trim_start_matches("CONFIG_")))
+        .map(|(option, value)| Change { option: option.to_owned(), value: value.to_owned() })
         .collect();
     changed.sort_unstable();
-    changed.into_iter().map(|(option, value)| format!("{option}={value}\n")).collect()
+    changed
 }
 
 #[cfg(test)]
@@ -87,6 +156,8 @@ mod tests {
             "# CONFIG_A is not set\nCONFIG_B=y\nCONFIG_C=2\nCONFIG_D=y\n",
             &Kconfig::read(tree.path()),
         );
-        assert_eq!(difference, "CONFIG_A=n\nCONFIG_B=y\nCONFIG_C=2\n");
+        let difference: Vec<_> =
+            difference.iter().map(|change| (&*change.option, &*change.value)).collect();
+        assert_eq!(difference, [("CONFIG_A", "n"), ("CONFIG_B", "y"), ("CONFIG_C", "2")]);
     }
 }

@@ -166,10 +166,7 @@ impl Apt {
         } else {
             format!("[signed-by={}] ", keyrings.join(","))
         };
-        let list: String = suites
-            .iter()
-            .map(|suite| format!("deb {options}{} {} main\n", suite.mirror, suite.name))
-            .collect();
+        let list: String = suites.iter().map(|suite| suite.line(&options)).collect();
         fs::write(self.list(), list).map_err(Error::io("write", self.list()))
     }
 

@@ -33,6 +33,8 @@ pub(crate) struct Built {
     pub(crate) out: PathBuf,
     pub(crate) duration: Duration,
     pub(crate) steps: u64,
+    /// What the kernel calls itself: with what localversion files and `CONFIG_LOCALVERSION` add to its version.
+    pub(crate) release: String,
 }
 
 impl Build {
@@ -45,10 +47,7 @@ impl Build {
     ) -> Result<Self, Error> {
         let out = directory.join(out);
         for path in [&tree, &out] {
-            if path
-                .to_string_lossy()
-                .contains(|letter: char| letter.is_whitespace() || letter == ':')
-            {
+            if !is_buildable(path) {
                 return Err(Error::UnbuildablePath { path: path.clone() });
             }
         }
@@ -159,7 +158,15 @@ impl Build {
             let _phase = reporter.phase("Preparing for modules outside the tree");
             self.run("modules_prepare", |_| ())?;
         }
-        Ok(Built { linux: self.out.join("linux"), out: self.out.clone(), duration, steps })
+        let (linux, out, release) = (self.out.join("linux"), self.out.clone(), self.release());
+        Ok(Built { linux, out, duration, steps, release })
+    }
+
+    /// As the build wrote it down; where it did not, there is only the version.
+    fn release(&self) -> String {
+        let written = fs::read_to_string(self.out.join("include/config/kernel.release"));
+        let release = written.unwrap_or_default().trim().to_owned();
+        if release.is_empty() { self.version.to_string() } else { release }
     }
 
     fn make(&self, target: &'static str) -> Command {
@@ -243,6 +250,12 @@ impl Build {
     }
 }
 
+/// Whether make, the shell and the compiler's options that the kernel's makefiles write all leave the path as it is.
+fn is_buildable(path: &Path) -> bool {
+    let is_plain = |letter: char| letter.is_alphanumeric() || "/._-+@~".contains(letter);
+    path.to_str().is_some_and(|path| path.chars().all(is_plain))
+}
+
 /// The line that says what went wrong first; with several jobs it may be far from the end.
 fn first_error(output: &str) -> Option<&str> {
     const MARKS: [&str; 6] = [
@@ -260,6 +273,20 @@ fn first_error(output: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_are_such_that_make_takes_them() {
+        use std::os::unix::ffi::OsStrExt;
+        for path in ["/home/me/.cache/uml-test/build/0a", "/x/linux-7.2_rc+1~", "/home/müller@x"] {
+            assert!(is_buildable(Path::new(path)), "{path}");
+        }
+        for path in
+            ["/a b", "/a:b", "/a#b", "/a$b", "/a%b", "/a,b", "/a=b", "/a'b", "/a\\b", "/a;b"]
+        {
+            assert!(!is_buildable(Path::new(path)), "{path}");
+        }
+        assert!(!is_buildable(Path::new(std::ffi::OsStr::from_bytes(b"/\xff"))));
+    }
 
     #[test]
     fn finds_the_first_error() {

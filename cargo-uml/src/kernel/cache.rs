@@ -32,7 +32,7 @@ use std::path::{Path, PathBuf};
 use super::entry::Kernel;
 use super::metadata::Provenance;
 use super::names::Name;
-use super::version::{Version, Wanted};
+use super::version::{TESTED, Version, Wanted};
 use crate::error::Error;
 
 pub(crate) struct Cache {
@@ -88,18 +88,26 @@ impl Cache {
         kernels
     }
 
-    /// The newest undamaged kernel built with `recipe` from a package or release that `wanted` allows.
+    /// The undamaged kernel of the most preferred version that was built with `recipe` from a package or release that is
+    /// wanted; where nobody says which, of the most preferred series only, as the mirror may have that.
     pub(crate) fn with_recipe(&self, recipe: &str, wanted: Option<&Wanted>) -> Option<Kernel> {
-        let mut found = self.list();
-        found.retain(|kernel| {
-            matches!(kernel.metadata.provenance, Provenance::Package | Provenance::Release)
-                && kernel.metadata.recipe == recipe
-                && wanted.is_none_or(|wanted| {
-                    Version::of_release(&kernel.metadata.version)
-                        .is_some_and(|version| wanted.matches(&version))
-                })
-        });
-        found.into_iter().rev().find(Kernel::is_intact)
+        let is_wanted = |version: &Version| match wanted {
+            Some(wanted) => wanted.matches(version),
+            None => version.series() == TESTED[0],
+        };
+        let mut found: Vec<(Version, Kernel)> = self
+            .list()
+            .into_iter()
+            .filter(|kernel| {
+                matches!(kernel.metadata.provenance, Provenance::Package | Provenance::Release)
+                    && kernel.metadata.recipe == recipe
+            })
+            .filter_map(|kernel| Some((Version::of_release(&kernel.metadata.version)?, kernel)))
+            .filter(|(version, _)| is_wanted(version))
+            .collect();
+        // Of equals the last that was installed stays the last.
+        found.sort_by_key(|(version, _)| version.preference());
+        found.into_iter().map(|(_, kernel)| kernel).rev().find(Kernel::is_intact)
     }
 
     /// The undamaged kernel with this content hash.
@@ -124,10 +132,69 @@ impl Cache {
         kernels.into_iter().find(|kernel| kernel.id() == id).ok_or_else(unknown)
     }
 
+    /// The executable of the kernel that a name, `default` among them, or else an id stands for. It need not be there.
+    pub(crate) fn executable(&self, text: &str) -> Option<PathBuf> {
+        // An id never has what a name must not have.
+        let name = Name::parse(text).ok()?;
+        let id = self.target(&name).or_else(|| {
+            let is_id = !text.contains('/') && self.kernels().join(text).is_dir();
+            is_id.then(|| text.to_owned())
+        })?;
+        Some(self.kernels().join(id).join("linux"))
+    }
+
     /// The names that there are, for messages.
-    fn known(&self) -> String {
+    pub(crate) fn known(&self) -> String {
         let names: Vec<String> =
             self.all_names().into_iter().map(|(name, _)| name.to_string()).collect();
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::kernel::identity;
+
+    /// Installs something that says this version, later than all before.
+    fn install(cache: &Cache, version: &str) {
+        let directory = cache.kernels().join(format!("{version}-0123456789ab"));
+        fs::create_dir_all(&directory).unwrap();
+        let linux = directory.join("linux");
+        fs::write(&linux, format!("#!/bin/sh\necho {version}\n")).unwrap();
+        fs::set_permissions(&linux, fs::Permissions::from_mode(0o755)).unwrap();
+        let metadata = format!(
+            "name = \"x\"\nversion = \"{version}\"\nprovenance = \"release\"\nsource = \"x\"\nrecipe = \"r\"\n\
+             compiler = \"x\"\nsha256 = \"{}\"\nbuild_seconds = 1\nbuild_steps = 1\n",
+            identity::of_file(&linux).unwrap()
+        );
+        let path = directory.join("kernel.toml");
+        fs::write(&path, metadata).unwrap();
+        let before = cache.list().iter().map(|kernel| kernel.installed).max().unwrap();
+        let file = fs::File::options().append(true).open(&path).unwrap();
+        file.set_modified(before + std::time::Duration::from_secs(1)).unwrap();
+    }
+
+    #[test]
+    fn the_version_decides_which_kernel_serves_not_when_it_was_installed() {
+        let root = tempfile::tempdir().unwrap();
+        let cache = Cache::at(root.path());
+        let found = |wanted: Option<&str>| {
+            let wanted = wanted.map(|text| Wanted::parse(text).unwrap());
+            cache.with_recipe("r", wanted.as_ref()).map(|kernel| kernel.metadata.version)
+        };
+        for version in ["6.12.95", "6.12.64", "7.3.1"] {
+            install(&cache, version);
+        }
+        assert_eq!(found(Some("6.12")).as_deref(), Some("6.12.95"));
+        assert_eq!(found(Some("6.12.64")).as_deref(), Some("6.12.64"));
+        assert_eq!(found(None), None, "the mirror may have better");
+        for version in ["7.2.12", "7.2.9", "6.1.187"] {
+            install(&cache, version);
+        }
+        assert_eq!(found(None).as_deref(), Some("7.2.12"));
+        assert_eq!(found(Some("7.2")).as_deref(), Some("7.2.12"));
     }
 }

@@ -105,6 +105,15 @@ impl Fragment {
     }
 }
 
+/// The option that a line requests something of.
+pub(crate) fn option(line: &str) -> Option<&str> {
+    let line = line.trim();
+    match line.strip_prefix("# ").and_then(|rest| rest.strip_suffix(" is not set")) {
+        Some(option) => Some(option),
+        None => Some(split_comment(line).0.split_once('=')?.0),
+    }
+}
+
 /// The assignment and the comment of a line. A `#` in a quoted value is no comment.
 fn split_comment(line: &str) -> (&str, &str) {
     let mut quoted = false;

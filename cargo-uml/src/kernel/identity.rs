@@ -1,5 +1,6 @@
 //! What a kernel was built from, as hashes: equal inputs find the cached kernel, any change builds a new one.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read;
@@ -44,16 +45,16 @@ pub(crate) fn of_build_tree(tree: &Path, recipe: &str, compiler: &str) -> String
     digest(&["tree", &tree.to_string_lossy(), recipe, compiler])[..ID_DIGITS].to_owned()
 }
 
-/// A hash of texts, in their order.
-pub(crate) fn of_texts(texts: &[String]) -> String {
-    let parts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    digest(&parts)[..ID_DIGITS].to_owned()
+/// A hash of texts of any bytes, in their order.
+pub(crate) fn of_texts(texts: &[impl AsRef<[u8]>]) -> String {
+    digest(texts)[..ID_DIGITS].to_owned()
 }
 
 /// SHA-256 of the parts, each with its length, so that no two lists of parts look alike.
-fn digest(parts: &[&str]) -> String {
+fn digest(parts: &[impl AsRef<[u8]>]) -> String {
     let mut hash = Sha256::new();
     for part in parts {
+        let part = part.as_ref();
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
@@ -74,12 +75,14 @@ pub(crate) fn of_file(path: &Path) -> Result<String, Error> {
 }
 
 /// SHA-256 of the names, sizes and modification times below `tree`: cheap (a kernel tree's 90,000 files take under a
-/// second) and changes with every edit. `.git` is left out.
+/// second) and changes with every edit. `.git` is left out. Links are followed, as a build follows them, into each
+/// directory once; of one that leads nowhere the link itself counts.
 pub(crate) fn of_listing(tree: &Path) -> Result<String, Error> {
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::MetadataExt;
 
     let mut hash = Sha256::new();
+    let mut entered = HashSet::new();
     let mut directories = vec![tree.to_path_buf()];
     while let Some(directory) = directories.pop() {
         let listing = std::fs::read_dir(&directory).map_err(Error::io("list", &directory))?;
@@ -88,9 +91,13 @@ pub(crate) fn of_listing(tree: &Path) -> Result<String, Error> {
         entries.sort_by_key(std::fs::DirEntry::file_name);
         for entry in entries.into_iter().filter(|entry| entry.file_name() != ".git") {
             let path = entry.path();
-            let metadata = entry.metadata().map_err(Error::io("read", &path))?;
+            let metadata = std::fs::metadata(&path)
+                .or_else(|_| entry.metadata())
+                .map_err(Error::io("read", &path))?;
             if metadata.is_dir() {
-                directories.push(path);
+                if entered.insert((metadata.dev(), metadata.ino())) {
+                    directories.push(path);
+                }
                 continue;
             }
             hash.update(path.strip_prefix(tree).unwrap_or(&path).as_os_str().as_bytes());
@@ -163,6 +170,19 @@ mod tests {
         std::fs::write(tree.join(".git/index"), "1").unwrap();
         assert_eq!(of_listing(tree).unwrap(), before);
         std::fs::write(tree.join("a/b/c"), "12").unwrap();
+        assert_ne!(of_listing(tree).unwrap(), before);
+    }
+
+    #[test]
+    fn a_listing_follows_links_once() {
+        use std::os::unix::fs::symlink;
+        let (directory, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let tree = directory.path();
+        symlink(other.path(), tree.join("other")).unwrap();
+        symlink(tree, other.path().join("back")).unwrap();
+        symlink("nowhere", tree.join("gone")).unwrap();
+        let before = of_listing(tree).unwrap();
+        std::fs::write(other.path().join("file"), "1").unwrap();
         assert_ne!(of_listing(tree).unwrap(), before);
     }
 }

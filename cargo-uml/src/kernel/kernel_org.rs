@@ -85,6 +85,7 @@ pub(crate) fn known() -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::version::TESTED;
     use super::*;
 
     #[test]
@@ -103,6 +104,8 @@ mod tests {
         let name = |text| Release::pinned(&Wanted::parse(text).unwrap()).map(|r| r.file_name());
         assert_eq!(name("6.12").as_deref(), Some("linux-6.12.64.tar.xz"));
         assert_eq!(name("7.2").as_deref(), Some("linux-7.2.tar.xz"));
+        let preferred = Release::pinned(&Wanted::series(TESTED[0])).unwrap();
+        assert!(preferred.version().is_tested(), "what is built where no mirror has any");
         assert_eq!(name("6.12.1"), None);
         assert_eq!(name("6.2"), None);
     }

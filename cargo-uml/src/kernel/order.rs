@@ -101,15 +101,24 @@ impl Order {
 
     /// The kernel, built unless the cache has it, under its name.
     pub(crate) fn provide(&self, cache: &Cache, reporter: &Reporter) -> Result<Kernel, Error> {
-        let kernel = match self.cached(cache) {
-            Some(kernel) => kernel,
-            None => self.provide_built(cache, reporter)?,
-        };
-        let name = self.name(&kernel.metadata.version)?;
-        if cache.target(&name).is_none_or(|id| id != kernel.id()) || cache.default_id().is_none() {
-            cache.set_name(&name, &kernel, &CacheLock::take(cache)?)?;
+        loop {
+            let kernel = match self.cached(cache) {
+                Some(kernel) => kernel,
+                None => self.provide_built(cache, reporter)?,
+            };
+            let name = self.name(&kernel.metadata.version)?;
+            if cache.target(&name).is_some_and(|id| id == kernel.id())
+                && cache.default_id().is_some()
+            {
+                return Ok(kernel);
+            }
+            let lock = CacheLock::take(cache)?;
+            // While nothing was locked, a prune may have removed a kernel that had no name.
+            if kernel.directory().exists() {
+                cache.set_name(&name, &kernel, &lock)?;
+                return Ok(kernel);
+            }
         }
-        Ok(kernel)
     }
 
     fn provide_built(&self, cache: &Cache, reporter: &Reporter) -> Result<Kernel, Error> {
@@ -220,7 +229,7 @@ impl Order {
         }
         let metadata = Metadata {
             name: self.name(&version.to_string())?.to_string(),
-            version: version.to_string(),
+            version: built.release,
             provenance: plan.source.provenance,
             source: plan.source.identity.clone(),
             flavours: self
@@ -249,6 +258,9 @@ impl Order {
         };
         let lock = CacheLock::take(cache)?;
         let kernel = install::install(cache, &contents, metadata, &plan.content, &lock, reporter)?;
+        // Without a name it is what a prune removes that waits for this lock.
+        cache.set_name(&self.name(&kernel.metadata.version)?, &kernel, &lock)?;
+        drop(lock);
         if !is_tree {
             let _phase = reporter.phase("Removing the build tree");
             fs::remove_dir_all(build.directory())

@@ -1,6 +1,6 @@
 //! Packages that a mirror offers, and which of them is wanted.
 
-use super::version::{MINIMUM, TESTED, Version, Wanted};
+use super::version::{MINIMUM, Version, Wanted};
 
 /// A package that a mirror offers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,17 +49,12 @@ pub(super) fn parse_show(output: &str) -> Vec<Package> {
 /// The newest that is wanted; if nothing is, the most preferred tested series, else the newest that is new enough.
 /// Of equals the first, as apt sorts them.
 pub(super) fn choose(packages: Vec<Package>, wanted: Option<&Wanted>) -> Option<Package> {
-    let preference = |package: &Package| {
-        let tested = TESTED.iter().position(|series| *series == package.upstream.series());
-        // Lower is better: tested ones by preference, then all others.
-        tested.unwrap_or(TESTED.len())
-    };
     packages
         .into_iter()
         .filter(|package| package.upstream >= MINIMUM)
         .filter(|package| wanted.is_none_or(|wanted| wanted.matches(&package.upstream)))
         .rev()
-        .max_by(|a, b| preference(b).cmp(&preference(a)).then_with(|| a.upstream.cmp(&b.upstream)))
+        .max_by_key(|package| package.upstream.preference())
 }
 
 #[cfg(test)]

@@ -8,17 +8,17 @@ use super::deb;
 use super::identity;
 use super::kernel_org::{self, Release};
 use super::metadata::Provenance;
-use super::package;
+use super::package::{self, Package};
 use super::tree;
 use super::unpack::{self, Compression};
-use super::version::{MINIMUM, Version, Wanted};
+use super::version::{MINIMUM, TESTED, Version, Wanted};
 use crate::error::Error;
 use crate::report::Reporter;
 
 /// The source that the user asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Choice {
-    /// The best that the machine's package mirror has.
+    /// The best of a tested series: that of the machine's package mirror, else of kernel.org.
     Best,
     /// A version, from the mirror or else from kernel.org.
     Version(Wanted),
@@ -82,7 +82,7 @@ impl Choice {
     /// The source, fetched into `sources` if need be.
     pub(crate) fn source(&self, sources: &Path, reporter: &Reporter) -> Result<Source, Error> {
         match self {
-            Choice::Best => Source::of_mirror(sources, None, reporter),
+            Choice::Best => Source::best(sources, reporter),
             Choice::Version(wanted) => Source::of_version(sources, wanted, reporter),
             Choice::Release(release) => Source::release(&release.fetch(sources, reporter)?),
             Choice::Path(path) => Source::given(path),
@@ -119,13 +119,13 @@ impl Source {
     fn of_version(sources: &Path, wanted: &Wanted, reporter: &Reporter) -> Result<Self, Error> {
         // An exact version that was fetched before can't be any newer on the mirror.
         if wanted.exact().is_some()
-            && let Some(path) = fetched(sources, Some(wanted)).pop()
+            && let Some((path, _)) = fetched(sources, Some(wanted)).pop()
         {
             return Source::package(path);
         }
-        let missing = match Source::of_mirror(sources, Some(wanted), reporter) {
+        let missing = match Offer::look(sources, Some(wanted), reporter) {
             Err(error @ (Error::NoApt | Error::NoMirror | Error::NoPackage { .. })) => error,
-            other => return other,
+            other => return other?.take(sources, reporter),
         };
         match Release::pinned(wanted) {
             Some(release) => Source::release(&release.fetch(sources, reporter)?),
@@ -137,48 +137,40 @@ impl Source {
         }
     }
 
-    /// The best source package of the machine's package mirrors, fetched into `directory` unless it is there.
-    ///
-    /// When the mirrors can't be reached, a package fetched earlier serves.
-    fn of_mirror(
-        directory: &Path,
-        wanted: Option<&Wanted>,
-        reporter: &Reporter,
-    ) -> Result<Self, Error> {
-        let phase = reporter.phase("Looking for kernel source on the package mirror");
-        let apt = Apt::new(directory)?;
-        let found = apt.find_source(wanted);
-        drop(phase);
-        let package = match found {
-            Ok(package) => package,
-            Err(error) => {
-                let Some(path) = fetched(directory, wanted).pop() else {
-                    return Err(error);
-                };
-                reporter.note(format_args!("{error}\nUsing {}, fetched earlier", path.display()));
-                return Source::package(path);
-            }
+    /// The best package of a tested series on the mirror; where there is none, the pinned release of the preferred
+    /// series; and where that can't be had, the best of all packages.
+    fn best(sources: &Path, reporter: &Reporter) -> Result<Self, Error> {
+        let offer = match Offer::look(sources, None, reporter) {
+            Ok(offer) if offer.version().is_tested() => return offer.take(sources, reporter),
+            Err(error @ (Error::NoApt | Error::NoMirror | Error::NoPackage { .. })) => Err(error),
+            other => Ok(other?),
         };
-        if !package.upstream.is_tested() {
-            reporter.note(format_args!(
-                "{} is not a version that uml-test is tested with",
-                package.name
-            ));
-        }
-        let path = directory.join(format!("{}_{}_all.deb", package.name, package.version));
-        if !(path.exists() && identity::of_file(&path)? == package.sha256) {
-            apt.download(&package, &path, reporter)?;
-        }
-        let prefix = format!("{}_", package.name);
-        for (old, version) in packages(directory) {
-            if old != path
-                && version <= package.upstream
-                && unpack::shown(&old).starts_with(&prefix)
-            {
-                fs::remove_file(&old).map_err(Error::io("remove", &old))?;
+        let preferred = Wanted::series(TESTED[0]);
+        let Some(release) = Release::pinned(&preferred) else {
+            return offer?.take(sources, reporter);
+        };
+        let why = match &offer {
+            Ok(offer) => format!(
+                "The package mirror has no version that uml-test is tested with, at best Linux {}",
+                offer.version()
+            ),
+            Err(error) => error.to_string(),
+        };
+        reporter.note(format_args!("{why}\nTaking Linux {} from kernel.org", release.version()));
+        match (release.fetch(sources, reporter), offer) {
+            (
+                Err(
+                    error @ (Error::Download { .. }
+                    | Error::MissingTools { .. }
+                    | Error::InstallTools { .. }),
+                ),
+                Ok(offer),
+            ) => {
+                reporter.note(error);
+                offer.take(sources, reporter)
             }
+            (fetched, _) => Source::release(&fetched?),
         }
-        Source::package(path)
     }
 
     fn package(path: PathBuf) -> Result<Self, Error> {
@@ -209,12 +201,75 @@ impl Source {
     }
 }
 
+/// The best source package that can be had.
+enum Offer {
+    Mirrors(Apt, Package),
+    /// Fetched earlier, and the mirrors can't be reached.
+    Fetched(PathBuf, Version),
+}
+
+impl Offer {
+    /// Looks at the machine's package mirrors. `directory` has what was fetched.
+    fn look(directory: &Path, wanted: Option<&Wanted>, reporter: &Reporter) -> Result<Self, Error> {
+        let phase = reporter.phase("Looking for kernel source on the package mirror");
+        let apt = Apt::new(directory)?;
+        let found = apt.find_source(wanted);
+        drop(phase);
+        match found {
+            Ok(package) => Ok(Offer::Mirrors(apt, package)),
+            Err(error) => {
+                let Some((path, version)) = fetched(directory, wanted).pop() else {
+                    return Err(error);
+                };
+                reporter
+                    .note(format_args!("{error}\nThere is {}, fetched earlier", path.display()));
+                Ok(Offer::Fetched(path, version))
+            }
+        }
+    }
+
+    fn version(&self) -> &Version {
+        match self {
+            Offer::Mirrors(_, package) => &package.upstream,
+            Offer::Fetched(_, version) => version,
+        }
+    }
+
+    /// The package, fetched into `directory` unless it is there.
+    fn take(self, directory: &Path, reporter: &Reporter) -> Result<Source, Error> {
+        if !self.version().is_tested() {
+            reporter.note(format_args!(
+                "Linux {} is not a version that uml-test is tested with",
+                self.version()
+            ));
+        }
+        let (apt, package) = match self {
+            Offer::Mirrors(apt, package) => (apt, package),
+            Offer::Fetched(path, _) => return Source::package(path),
+        };
+        let path = directory.join(format!("{}_{}_all.deb", package.name, package.version));
+        if !(path.exists() && identity::of_file(&path)? == package.sha256) {
+            apt.download(&package, &path, reporter)?;
+        }
+        let prefix = format!("{}_", package.name);
+        for (old, version) in packages(directory) {
+            if old != path
+                && version <= package.upstream
+                && unpack::shown(&old).starts_with(&prefix)
+            {
+                fs::remove_file(&old).map_err(Error::io("remove", &old))?;
+            }
+        }
+        Source::package(path)
+    }
+}
+
 /// Source packages in the cache that are wanted, the best last.
-fn fetched(directory: &Path, wanted: Option<&Wanted>) -> Vec<PathBuf> {
+fn fetched(directory: &Path, wanted: Option<&Wanted>) -> Vec<(PathBuf, Version)> {
     let mut found = packages(directory);
     found.retain(|(_, version)| wanted.is_none_or(|wanted| wanted.matches(version)));
-    found.sort_by(|(_, a), (_, b)| a.is_tested().cmp(&b.is_tested()).then_with(|| a.cmp(b)));
-    found.into_iter().map(|(path, _)| path).collect()
+    found.sort_by_key(|(_, version)| version.preference());
+    found
 }
 
 /// All source packages in the cache: files `linux-source-7.2_7.2.12-1_all.deb`.

@@ -12,11 +12,43 @@ const KEYRINGS: [(&str, &str); 3] = [
     ("/etc/apt/trusted.gpg.d", ""),
 ];
 
-/// A suite of a mirror, component `main`.
+/// Every suite that is looked into has it.
+const MAIN: &str = "main";
+
+/// A suite of a mirror.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Suite {
     pub(super) mirror: String,
     pub(super) name: String,
+    /// `main`, and on Ubuntu `universe`, say.
+    components: Vec<String>,
+}
+
+impl Suite {
+    fn new(mirror: &str, name: &str, component: &str) -> Self {
+        let components = vec![component.to_owned()];
+        Suite { mirror: mirror.to_owned(), name: name.to_owned(), components }
+    }
+
+    /// Its line in a list of apt's.
+    pub(super) fn line(&self, options: &str) -> String {
+        format!("deb {options}{} {} {}\n", self.mirror, self.name, self.components.join(" "))
+    }
+}
+
+/// Adds the suite, or its components to those of the same suite.
+fn add(suites: &mut Vec<Suite>, suite: Suite) {
+    let same = |known: &&mut Suite| known.mirror == suite.mirror && known.name == suite.name;
+    match suites.iter_mut().find(same) {
+        Some(known) => {
+            for component in suite.components {
+                if !known.components.contains(&component) {
+                    known.components.push(component);
+                }
+            }
+        }
+        None => suites.push(suite),
+    }
 }
 
 /// The suites with a component `main` in the output of `apt-get update --print-uris`.
@@ -30,12 +62,11 @@ pub(super) fn parse_uris(output: &str) -> Vec<Suite> {
             continue;
         };
         let Some((mirror, rest)) = uri.split_once("dists/") else { continue };
-        let Some((name, _)) = rest.split_once("/main/binary-") else { continue };
-        let suite = Suite { mirror: mirror.to_owned(), name: name.to_owned() };
-        if !suites.contains(&suite) {
-            suites.push(suite);
-        }
+        let Some((component, _)) = rest.split_once("/binary-") else { continue };
+        let Some((name, component)) = component.rsplit_once('/') else { continue };
+        add(&mut suites, Suite::new(mirror, name, component));
     }
+    suites.retain(|suite| suite.components.iter().any(|component| component == MAIN));
     suites
 }
 
@@ -60,10 +91,7 @@ pub(super) fn stages(configured: &[Suite], os_release: &str) -> Vec<Vec<Suite>> 
             configured.iter().filter(|suite| suite.name == codename).map(|suite| &suite.mirror)
         {
             for name in BACKPORTS.into_iter().chain([own.as_str()]) {
-                let suite = Suite { mirror: mirror.clone(), name: name.to_owned() };
-                if !backports.contains(&suite) {
-                    backports.push(suite);
-                }
+                add(&mut backports, Suite::new(mirror, name, MAIN));
             }
         }
         if !backports.is_empty() {
@@ -77,9 +105,7 @@ pub(super) fn stages(configured: &[Suite], os_release: &str) -> Vec<Vec<Suite>> 
 pub(super) fn at_once(stages: Vec<Vec<Suite>>) -> Vec<Suite> {
     let mut all = Vec::new();
     for suite in stages.into_iter().flatten() {
-        if !all.contains(&suite) {
-            all.push(suite);
-        }
+        add(&mut all, suite);
     }
     all
 }
@@ -114,7 +140,20 @@ mod tests {
 ";
 
     fn suite(mirror: &str, name: &str) -> Suite {
-        Suite { mirror: mirror.to_owned(), name: name.to_owned() }
+        Suite::new(mirror, name, MAIN)
+    }
+
+    #[test]
+    fn a_suite_has_the_components_that_apt_knows() {
+        let uri =
+            |rest: &str| format!("'http://mirror.test/ubuntu/dists/{rest}/Packages.xz' x 0\n");
+        let uris =
+            ["noble/universe/binary-amd64", "noble/main/binary-amd64", "noble/main/binary-all"];
+        let suites = parse_uris(&uris.map(uri).concat());
+        let lines: Vec<String> = suites.iter().map(|suite| suite.line("[x] ")).collect();
+        assert_eq!(lines, ["deb [x] http://mirror.test/ubuntu/ noble universe main\n"]);
+        let all = at_once(vec![suites, vec![suite("http://mirror.test/ubuntu/", "noble")]]);
+        assert_eq!(all.len(), 1);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Source trees that the user has: whether they can be built, and which source they are.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -25,36 +27,109 @@ pub(crate) fn check_clean(tree: &Path) -> Result<(), Error> {
     }
 }
 
+/// Variables that a git which runs this, for a hook say, has set for its own repository.
+const GIT_VARIABLES: [&str; 6] = [
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_COMMON_DIR",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+];
+
+/// The mode of a submodule in git's index.
+const SUBMODULE: &[u8] = b"160000 ";
+
 /// Which source the tree has now.
 ///
 /// Of a git checkout it is the commit, so that a fresh clone finds the cached kernel, and a hash of the local changes,
 /// so that a file that was only touched or changed back is no change. Any other tree is its listing.
 pub(crate) fn identity(tree: &Path) -> Result<String, Error> {
-    match git_identity(tree) {
+    match git_identity(tree)? {
         Some(identity) => Ok(identity),
         None => Ok(format!("tree:{}", identity::of_listing(tree)?)),
     }
 }
 
-fn git_identity(tree: &Path) -> Option<String> {
+/// `None` where git has nothing to say of the tree.
+fn git_identity(tree: &Path) -> Result<Option<String>, Error> {
     if !tree.join(".git").exists() {
-        return None;
+        return Ok(None);
     }
-    let git = |arguments: &[&str]| {
-        let mut git = Command::new("git");
-        git.arg("-C").arg(tree).args(arguments);
-        process::stdout(&mut git).ok()
+    let Some(commit) = git(tree, &["rev-parse", "HEAD"]) else { return Ok(None) };
+    let commit = String::from_utf8_lossy(&commit).trim().to_owned();
+    let Some(changes) = changes(tree)? else { return Ok(None) };
+    if changes.is_empty() {
+        return Ok(Some(format!("git:{commit}")));
+    }
+    Ok(Some(format!("git:{commit}+{}", identity::of_texts(&changes))))
+}
+
+/// What the tree has beside its commit: changed files, files that git does not know, and what submodules have.
+fn changes(tree: &Path) -> Result<Option<Vec<Vec<u8>>>, Error> {
+    let diff = [
+        "diff",
+        "HEAD",
+        "--binary",
+        "--no-ext-diff",
+        "--no-textconv",
+        "--submodule=short",
+        "--ignore-submodules=none",
+    ];
+    // What the tree itself ignores are products of a build. What the user ignores may well be compiled.
+    let untracked = ["ls-files", "--others", "--exclude-per-directory=.gitignore", "-z"];
+    let (Some(diff), Some(untracked), Some(index)) =
+        (git(tree, &diff), git(tree, &untracked), git(tree, &["ls-files", "--stage", "-z"]))
+    else {
+        return Ok(None);
     };
-    let commit = git(&["rev-parse", "HEAD"])?.trim().to_owned();
-    let changes = git(&["diff", "HEAD", "--binary", "--no-ext-diff", "--no-textconv"])?;
-    let untracked = git(&["ls-files", "--others", "--exclude-standard", "-z"])?;
-    if changes.is_empty() && untracked.is_empty() {
-        return Some(format!("git:{commit}"));
+    let mut changes: Vec<Vec<u8>> =
+        Some(diff).filter(|diff| !diff.is_empty()).into_iter().collect();
+    for name in names(&untracked) {
+        changes.push([name, b" ", content(&path(tree, name))?.as_bytes()].concat());
     }
-    let mut parts = vec![changes];
-    for name in untracked.split('\0').filter(|name| !name.is_empty()) {
-        let path = tree.join(PathBuf::from(name));
-        parts.push(format!("{name} {}", identity::of_file(&path).unwrap_or_default()));
+    // The diff says of a submodule which commit it has, and of its changes only that there are some.
+    let is_submodule = |entry: &&[u8]| entry.starts_with(SUBMODULE);
+    for entry in names(&index).filter(is_submodule) {
+        let name = entry.splitn(2, |byte| *byte == b'\t').nth(1).unwrap_or_default();
+        let submodule = path(tree, name);
+        if submodule.join(".git").exists() {
+            let identity = identity(&submodule)?;
+            if !identity.starts_with("git:") || identity.contains('+') {
+                changes.push([name, b" ", identity.as_bytes()].concat());
+            }
+        }
     }
-    Some(format!("git:{commit}+{}", identity::of_texts(&parts)))
+    Ok(Some(changes))
+}
+
+/// What a program of git's wrote, if it succeeded.
+fn git(tree: &Path, arguments: &[&str]) -> Option<Vec<u8>> {
+    let mut git = Command::new("git");
+    for name in GIT_VARIABLES {
+        git.env_remove(name);
+    }
+    let output = process::output(git.arg("-C").arg(tree).args(arguments)).ok()?;
+    output.status.success().then_some(output.stdout)
+}
+
+/// The parts of a list that each end with a zero.
+fn names(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    list.split(|byte| *byte == 0).filter(|name| !name.is_empty())
+}
+
+fn path(tree: &Path, name: &[u8]) -> PathBuf {
+    tree.join(OsStr::from_bytes(name))
+}
+
+/// A hash of a file; of a directory, such as another repository in this one, its listing. A link is what it leads to,
+/// or itself where that is nothing.
+fn content(path: &Path) -> Result<String, Error> {
+    if path.is_dir() {
+        return identity::of_listing(path);
+    }
+    match path.read_link() {
+        Ok(target) if !path.exists() => Ok(format!("link to {}", target.display())),
+        _ => identity::of_file(path),
+    }
 }

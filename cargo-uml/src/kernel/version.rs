@@ -1,5 +1,6 @@
 //! Kernel versions, which of them uml-test is tested with, and how a user asks for one.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
@@ -40,6 +41,13 @@ impl Version {
 
     pub(crate) fn is_tested(&self) -> bool {
         TESTED.contains(&self.series())
+    }
+
+    /// How much it is preferred where nobody wants another, the more the greater: tested series in their order, then all
+    /// others; and of one kind the newest.
+    pub(crate) fn preference(&self) -> impl Ord + use<> {
+        let tested = TESTED.iter().position(|series| *series == self.series());
+        (Reverse(tested.unwrap_or(TESTED.len())), self.clone())
     }
 
     /// Reads the version out of a source tree's top makefile.
@@ -111,6 +119,11 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
+    /// The newest of a series.
+    pub(crate) const fn series((major, minor): (u32, u32)) -> Self {
+        Wanted { major, minor, patch: None }
+    }
+
     /// `None` if the text is no version.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let numbers: Vec<u32> = text.split('.').map(str::parse).collect::<Result<_, _>>().ok()?;

@@ -20,15 +20,14 @@ pub(crate) struct Chosen {
 #[error("these kernels can't be used:{0}")]
 pub(crate) struct Unusable(String);
 
-/// Finds all `called` kernels: by a name of the `cache`, or by a path where it has a slash or starts with a dot.
-/// All that is wrong is told at once.
+/// Finds all `called` kernels: by a name or an id of the `cache`, or by a path where it has a slash or starts with a
+/// dot. All that is wrong is told at once.
 pub(crate) fn choose(called: &[OsString], cache: Option<&Cache>) -> Result<Vec<Chosen>, Unusable> {
-    let names = cache.map(names).unwrap_or_default();
     let mut chosen: Vec<Chosen> = Vec::new();
     let mut wrong = String::new();
     for called in called {
         let name = called.display().to_string();
-        let found = find(called, &names).and_then(|linux| {
+        let found = find(called, cache).and_then(|linux| {
             match chosen.iter().any(|other| other.name == name) {
                 true => Err("it is given twice".to_owned()),
                 false => Ok(linux),
@@ -44,17 +43,9 @@ pub(crate) fn choose(called: &[OsString], cache: Option<&Cache>) -> Result<Vec<C
     if wrong.is_empty() { Ok(chosen) } else { Err(Unusable(wrong)) }
 }
 
-/// All names, `default` among them, with their kernels' executables.
-fn names(cache: &Cache) -> Vec<(String, PathBuf)> {
-    let linux = |id: String| cache.kernels().join(id).join("linux");
-    let named = cache.all_names().into_iter().map(|(name, id)| (name.to_string(), linux(id)));
-    let default = cache.default_id().map(|id| ("default".to_owned(), linux(id)));
-    named.chain(default).collect()
-}
-
-fn find(called: &OsStr, names: &[(String, PathBuf)]) -> Result<PathBuf, String> {
-    if let Some((_, linux)) = names.iter().find(|(name, _)| **name == *called) {
-        return usable(linux).map_err(|reason| {
+fn find(called: &OsStr, cache: Option<&Cache>) -> Result<PathBuf, String> {
+    if let Some(linux) = called.to_str().and_then(|called| cache?.executable(called)) {
+        return usable(&linux).map_err(|reason| {
             format!(
                 "its kernel {} can't be used: {reason}; `cargo uml kernel build` builds it again",
                 linux.display()
@@ -68,10 +59,9 @@ fn find(called: &OsStr, names: &[(String, PathBuf)]) -> Result<PathBuf, String> 
             return usable(&path);
         }
     }
-    let known: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
-    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    let known = cache.map_or_else(|| "none".to_owned(), Cache::known);
     Err(format!(
-        "neither a kernel's name nor a path of one; names are: {known}; `{}` builds it",
+        "neither a kernel's name or id nor a path of one; names are: {known}; `{}` builds it",
         how_to_build(&called.to_string_lossy())
     ))
 }
@@ -133,10 +123,11 @@ mod tests {
         let cache = cache();
         let linux = cache.path().join("kernels/7.2.12-0123456789ab/linux");
         let path = linux.display().to_string();
-        let found = chosen(&["7.2/debug", &path, "7.2"], cache.path()).unwrap();
+        let id = "7.2.12-0123456789ab";
+        let found = chosen(&["7.2/debug", &path, "7.2", id], cache.path()).unwrap();
         assert!(found.iter().all(|chosen| chosen.linux == linux), "{found:?}");
         let names: Vec<&str> = found.iter().map(|chosen| chosen.name.as_str()).collect();
-        assert_eq!(names, ["7.2/debug", &path, "7.2"]);
+        assert_eq!(names, ["7.2/debug", &path, "7.2", id]);
     }
 
     #[test]
@@ -147,7 +138,7 @@ mod tests {
         for text in [
             "7.2: it is given twice",
             "6.1: its kernel",
-            "6.12/smp: neither a kernel's name nor a path of one; names are: 6.1, 7.2, 7.2/debug;",
+            "6.12/smp: neither a kernel's name or id nor a path of one; names are: 6.1, 7.2, 7.2/debug;",
             "`cargo uml kernel build 6.12 --flavour smp` builds it",
             "`cargo uml kernel build VERSION --name nightly` builds it",
             "/etc/passwd: not an executable file",

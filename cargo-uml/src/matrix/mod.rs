@@ -39,7 +39,7 @@ pub(crate) const EXIT_INTERRUPTED: u8 = 130;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct MatrixArguments {
-    /// A kernel to run the tests with: its name in the cache, or a path; repeat it for more
+    /// A kernel to run the tests with: its name or id in the cache, or a path; repeat it for more
     #[arg(long = "kernel", value_name = "NAME|PATH", required = true)]
     kernels: Vec<OsString>,
     /// Run `cargo nextest run` instead of `cargo test`
@@ -134,6 +134,10 @@ impl Matrix<'_> {
             let list =
                 tempfile::NamedTempFile::new().context("could not make a file for a list")?;
             let mut command = plan::command(&self.invocation);
+            // A list is nothing that a runner of the user's, such as sudo, is for.
+            if let Some(column) = columns.first() {
+                run::cargo::with_kernel(&mut command, &column.path, false)?;
+            }
             command.stdout(list.reopen().context("could not open a list")?);
             let ended =
                 self.signals.run(&mut command).context("could not run cargo nextest list")?;

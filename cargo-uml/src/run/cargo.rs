@@ -11,6 +11,7 @@ use uml_test::{Host, KernelError};
 
 use super::junit;
 use super::options::{RunnerOptions, VARIABLE};
+use super::parent;
 use crate::command::setup;
 use crate::kernel::cache::Cache;
 use crate::report::Reporter;
@@ -67,6 +68,7 @@ fn set_runner(cargo: &mut Command, options: &RunnerOptions) -> anyhow::Result<()
     for target in TARGETS {
         cargo.env(runner_variable(target), &runner);
     }
+    parent::pass_by(cargo);
     options.pass_by(cargo)
 }
 
@@ -93,7 +95,7 @@ fn runner_variable(target: &str) -> String {
 
 /// The variables that are set for cargo and its runner.
 pub(super) fn variables() -> impl Iterator<Item = String> {
-    TARGETS.into_iter().map(runner_variable).chain([VARIABLE.to_owned()])
+    TARGETS.into_iter().map(runner_variable).chain([VARIABLE, parent::VARIABLE].map(str::to_owned))
 }
 
 /// Provides a kernel where there is none, as `cargo uml setup` does. What else is wrong, the guest will say.

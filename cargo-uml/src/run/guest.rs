@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 use uml_test::{Error, Vm};
 
 use super::options::GuestOptions;
+use super::profiles::Profiles;
 use super::watch::{Found, Watch};
 use super::{record, terminal};
 use crate::kernel::cache::Cache;
@@ -85,6 +86,7 @@ pub(crate) struct Guest {
     keeps: bool,
     /// Whether its console is to be kept.
     keeps_console: bool,
+    profiles: Profiles,
 }
 
 impl Guest {
@@ -96,8 +98,9 @@ impl Guest {
     ) -> anyhow::Result<Self> {
         let directory = std::env::current_dir().context("no working directory")?;
         let options = options.clone().absolute().context("no working directory")?;
-        let (vm, keeps) = boot(&options, program, is_suite, &directory)?;
-        Ok(Guest { vm, keeps, keeps_console: options.keep })
+        let profiles = Profiles::of(program, &directory)?;
+        let (vm, keeps) = boot(&options, program, is_suite, &directory, &profiles)?;
+        Ok(Guest { vm, keeps, keeps_console: options.keep, profiles })
     }
 
     /// A program to run in it, on the package's terms.
@@ -108,12 +111,13 @@ impl Guest {
         for name in super::cargo::variables() {
             command.env_remove(name);
         }
+        command.envs(self.profiles.variable());
         command
     }
 
     /// Ends it, after a program that it was for.
     pub(crate) fn end(self, result: Result<ExitStatus, Error>) -> anyhow::Result<Ended> {
-        let Guest { vm, keeps, keeps_console } = self;
+        let Guest { vm, keeps, keeps_console, profiles } = self;
         let how = match result {
             Ok(status) => {
                 let is_out_of_memory =
@@ -146,6 +150,7 @@ impl Guest {
         if keeps && matches!(how, How::Itself { .. }) {
             stopped.context("the program ended, but not all that it wrote may be there")?;
         }
+        profiles.bring_back()?;
         Ok(Ended { how, kept })
     }
 }
@@ -156,6 +161,7 @@ fn boot(
     program: &OsStr,
     is_suite: bool,
     directory: &Path,
+    profiles: &Profiles,
 ) -> anyhow::Result<(Vm, bool)> {
     let package = std::env::var_os("CARGO_MANIFEST_DIR").map_or(directory.into(), PathBuf::from);
     let host = uml_test::Host::of(&package)?;
@@ -184,10 +190,9 @@ fn boot(
     for (name, value) in &options.env {
         builder = builder.env(name, value);
     }
-    let profiles = profile_dir();
     let keeps =
-        !options.rw_dir.is_empty() || !host.config().rw_dirs.is_empty() || profiles.is_some();
-    if let Some(dir) = profiles {
+        !options.rw_dir.is_empty() || !host.config().rw_dirs.is_empty() || profiles.dir().is_some();
+    if let Some(dir) = profiles.dir() {
         builder = builder.rw_dir(dir);
     }
     for dir in hidden_dirs(program) {
@@ -207,16 +212,6 @@ fn hidden_dirs(program: &OsStr) -> Vec<PathBuf> {
     dirs.push(variable("TMPDIR").into());
     dirs.retain(|dir| dir.components().count() > 2);
     dirs
-}
-
-/// Where a program that was built for coverage writes its profiles: it is to be found on the host.
-fn profile_dir() -> Option<PathBuf> {
-    let pattern = PathBuf::from(std::env::var_os("LLVM_PROFILE_FILE")?);
-    let dir = pattern.parent()?;
-    let fixed = !dir.as_os_str().as_encoded_bytes().contains(&b'%');
-    // Relative to where the program runs; without a directory it is that itself, which is not to be written.
-    let dir = std::path::absolute(dir).ok().filter(|_| !dir.as_os_str().is_empty())?;
-    (fixed && dir.is_dir()).then_some(dir)
 }
 
 /// How a program's run ended.

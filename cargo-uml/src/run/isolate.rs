@@ -65,19 +65,35 @@ struct Binary {
     shows_all: bool,
 }
 
-/// Runs all tests that the arguments select, and shows their results; whether all is well. `None` for a program that
-/// does not list tests in libtest's way.
+/// What came of running a binary's tests apart.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Isolated {
+    /// They were run, and their results shown.
+    Reported { is_good: bool },
+    /// The binary is asked for its options.
+    Help,
+    /// An argument that a whole binary may know.
+    UnknownArgument(String),
+    /// The program does not list tests in libtest's way.
+    NoList,
+}
+
+/// Runs all tests that the arguments select, and shows their results.
 pub(crate) fn run(
     options: &RunnerOptions,
     program: &OsStr,
     arguments: &[OsString],
     reporter: &'static Reporter,
-) -> anyhow::Result<Option<bool>> {
-    // Another harness's arguments are for that.
-    let Ok(arguments) = LibtestArguments::try_parse_from(arguments) else { return Ok(None) };
+) -> anyhow::Result<Isolated> {
+    let arguments = match LibtestArguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => return Ok(not_taken(&error)),
+    };
     // Before anything runs: a pattern that is none is no test's fault.
     Watch::new(options.test.deny_skips.as_deref())?;
-    let Some(tests) = list(&options.guest, program, &arguments)? else { return Ok(None) };
+    let Some(tests) = list(&options.guest, program, &arguments)? else {
+        return Ok(Isolated::NoList);
+    };
     let binary = Arc::new(Binary {
         options: options.clone(),
         program: program.to_owned(),
@@ -105,7 +121,17 @@ pub(crate) fn run(
         results.sort_by(|one, other| one.name.cmp(&other.name));
         junit::add(path, &record::binary(program), &results)?;
     }
-    Ok(Some(!has_failed))
+    Ok(Isolated::Reported { is_good: !has_failed })
+}
+
+/// Why arguments are not for tests that are apart: another harness's, and those of libtest's that only a whole binary
+/// can follow, are for the binary.
+fn not_taken(error: &clap::Error) -> Isolated {
+    if error.kind() == clap::error::ErrorKind::DisplayHelp {
+        return Isolated::Help;
+    }
+    let argument = error.get(clap::error::ContextKind::InvalidArg);
+    Isolated::UnknownArgument(argument.map_or_else(|| "given".to_owned(), ToString::to_string))
 }
 
 /// Reports a binary that was run whole.
@@ -320,6 +346,18 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn arguments_of_whole_binaries_are_named() {
+        let not_taken = |argument: &str| {
+            not_taken(&LibtestArguments::try_parse_from([argument.to_owned()]).unwrap_err())
+        };
+        assert_eq!(not_taken("--help"), Isolated::Help);
+        assert_eq!(not_taken("-h"), Isolated::Help);
+        for argument in ["--report-time", "--shuffle", "--exclude-should-panic"] {
+            assert_eq!(not_taken(argument), Isolated::UnknownArgument(argument.to_owned()));
+        }
+    }
 
     fn ended(raw: i32) -> Ended {
         let status = ExitStatus::from_raw(raw);

@@ -9,6 +9,7 @@ mod junit;
 mod libtest;
 mod options;
 mod parent;
+mod profiles;
 pub(crate) mod program;
 mod record;
 mod terminal;
@@ -21,6 +22,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use self::guest::{EXIT_NO_VERDICT, EXIT_NOT_EXECUTABLE, Ended, Streams};
+use self::isolate::Isolated;
 use self::options::{GuestOptions, RunnerOptions, TestOptions};
 use self::program::Program;
 use self::watch::{Found, Watch};
@@ -122,7 +124,15 @@ pub(crate) fn runner(arguments: &RunnerArguments, reporter: &'static Reporter) -
         Ok(passed) => passed,
         Err(error) => no_verdict(&error, reporter),
     };
-    let options = passed.as_ref().unwrap_or(&arguments.options);
+    // What is passed has been made absolute.
+    let options = match passed.clone() {
+        Some(passed) => Ok(passed),
+        None => arguments.options.clone().absolute(),
+    };
+    let options = match &options {
+        Ok(options) => options,
+        Err(_) => no_verdict(&anyhow::anyhow!("no working directory"), reporter),
+    };
     if passed.is_none() && options.test.junit.is_some() {
         // Each binary adds to the report, and nobody here knows which is the first.
         no_verdict(&anyhow::anyhow!("--junit is an option of `cargo uml test`"), reporter);
@@ -151,12 +161,21 @@ pub(crate) fn runner(arguments: &RunnerArguments, reporter: &'static Reporter) -
         }
         // That it can't be read, the guest says too.
         Ok(Program::ForAGuest) | Err(_) => {
-            parent::end_with_it();
+            parent::end_with_it(reporter);
             if options.test.isolate && is_test(Path::new(program)) {
                 match isolate::run(options, program, rest, reporter) {
-                    Ok(Some(true)) => std::process::exit(0),
-                    Ok(Some(false)) => std::process::exit(EXIT_TESTS_FAILED),
-                    Ok(None) => reporter.note(format_args!(
+                    Ok(Isolated::Reported { is_good: true }) => std::process::exit(0),
+                    Ok(Isolated::Reported { is_good: false }) => {
+                        std::process::exit(EXIT_TESTS_FAILED)
+                    }
+                    // It answers, and runs no tests.
+                    Ok(Isolated::Help) => {}
+                    Ok(Isolated::UnknownArgument(argument)) => reporter.note(format_args!(
+                        "cargo uml: --isolate can't take the argument {argument} of a test binary; one guest for all \
+                         of {}",
+                        program.display()
+                    )),
+                    Ok(Isolated::NoList) => reporter.note(format_args!(
                         "cargo uml: {} does not list its tests as libtest does; one guest for all of it",
                         program.display()
                     )),
@@ -200,7 +219,9 @@ fn watched(
 /// Says what was seen, and ends this process as the program ended, unless its success was none.
 fn conclude(ended: Ended, found: &Found, options: &TestOptions, reporter: &Reporter) -> ! {
     if !ended.is_success() && github::is_here() {
-        annotate(&ended, found, reporter);
+        for annotation in annotations(&ended, found) {
+            reporter.note(annotation);
+        }
     }
     if options.deny_skips.is_some() && !found.skips.is_empty() {
         reporter.note("cargo uml: tests skipped themselves, which --deny-skips denies:");
@@ -218,21 +239,37 @@ fn conclude(ended: Ended, found: &Found, options: &TestOptions, reporter: &Repor
     ended.pass_on(reporter)
 }
 
-/// A passing test may panic too: where libtest says which have failed, only theirs count.
-fn annotate(ended: &Ended, found: &Found, reporter: &Reporter) {
+/// The annotations of a run that was no success.
+///
+/// A passing test may panic too: where libtest says which have failed, only their panics count. Each of those has an
+/// annotation, also where no panic is known to be its own; and a run of which nothing else is known has one for its end.
+fn annotations(ended: &Ended, found: &Found) -> Vec<String> {
     let counts =
         |panic: &&watch::Panic| found.failed.is_empty() || found.failed.contains(&panic.thread);
-    for panic in found.panics.iter().filter(counts) {
-        reporter.note(github::panic(panic));
+    let panics: Vec<&watch::Panic> = found.panics.iter().filter(counts).collect();
+    let has_panicked = |test: &String| panics.iter().any(|panic| panic.thread == *test);
+    let failed = found.failed.iter().filter(|test| !has_panicked(test));
+    let mut all: Vec<String> = panics.iter().map(|panic| github::panic(panic)).collect();
+    all.extend(failed.map(|test| github::failure(test, "the test failed")));
+    all.extend(ended.explain().iter().map(|note| github::failure("cargo uml", note)));
+    if all.is_empty() {
+        all.push(github::failure("cargo uml", &ended.shown()));
     }
-    for note in ended.explain() {
-        reporter.note(github::failure("cargo uml", &note));
-    }
+    all
 }
 
-/// Whether cargo built this as a test binary: those lie in `deps`.
+/// Whether cargo built this as a test binary: those lie in `deps`, and those of examples in `examples`, where their
+/// name's hash tells them from the examples themselves.
 fn is_test(program: &Path) -> bool {
-    program.parent().and_then(Path::file_name).is_some_and(|dir| dir == "deps")
+    let lies_in =
+        |name: &str| program.parent().and_then(Path::file_name).is_some_and(|dir| dir == name);
+    let has_hash = || {
+        let name = program.file_name().unwrap_or_default().to_string_lossy();
+        name.rsplit_once('-').is_some_and(|(_, hash)| {
+            hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
+        })
+    };
+    lies_in("deps") || lies_in("examples") && has_hash()
 }
 
 fn no_verdict(error: &anyhow::Error, reporter: &Reporter) -> ! {
@@ -258,11 +295,38 @@ fn directly(
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+
+    use super::guest::How;
     use super::*;
+
+    #[test]
+    fn every_failure_is_annotated() {
+        let annotations = |raw: i32, output: &str| {
+            let status = ExitStatus::from_raw(raw);
+            let ended = Ended::of(How::Itself { status, is_out_of_memory: false });
+            let mut watch = Watch::new(None).unwrap();
+            watch.see(uml_test::OutputStream::Stdout, output.as_bytes());
+            annotations(&ended, &watch.finish())
+        };
+        let panicked = "thread 'a' panicked at gone.rs:7:9:\nno\ntest a ... FAILED\n";
+        let panics = "::error file=gone.rs,line=7,col=9,title=a panicked::no";
+        assert_eq!(annotations(101 << 8, panicked), [panics]);
+        let error = format!("{panicked}Error: \"bad\"\ntest b::c ... FAILED\n");
+        let fails = "::error title=b%3A%3Ac::the test failed";
+        assert_eq!(annotations(101 << 8, &error), [panics, fails]);
+        let [signal] = &annotations(11, "test a ... ")[..] else { panic!() };
+        assert!(signal.starts_with("::error title=cargo uml::signal: 11"), "{signal}");
+        assert_eq!(annotations(3 << 8, ""), ["::error title=cargo uml::exit status: 3"]);
+    }
 
     #[test]
     fn test_binaries_are_told_by_their_place() {
         assert!(is_test(Path::new("/x/target/debug/deps/x-0123456789abcdef")));
-        assert!(!is_test(Path::new("/x/target/debug/x")) && !is_test(Path::new("x")));
+        assert!(is_test(Path::new("/x/target/debug/examples/x-y-0123456789abcdef")));
+        for other in ["/x/target/debug/x", "x", "/x/examples/x", "/x/x-0123456789abcdef"] {
+            assert!(!is_test(Path::new(other)), "{other}");
+        }
     }
 }

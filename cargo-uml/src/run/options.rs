@@ -9,13 +9,16 @@ use anyhow::Context;
 use clap::{Args, CommandFactory, FromArgMatches};
 use serde::{Deserialize, Serialize};
 
+use crate::kernel::cache::Cache;
+use crate::kernel::names::Name;
+
 /// How the options get past cargo to the runner: as JSON.
 pub(super) const VARIABLE: &str = "CARGO_UML_OPTIONS";
 
 /// A guest's settings. What is not given is as in the package's manifest and the `UML_TEST_*` variables.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
 pub(crate) struct GuestOptions {
-    /// Kernel to boot: its name in the cache, or a path
+    /// Kernel to boot: its name or id in the cache, or a path
     #[arg(long, value_name = "NAME|PATH")]
     pub(crate) kernel: Option<String>,
     /// Guest memory, such as 512M or 2G
@@ -93,7 +96,7 @@ impl RwDir {
 
 /// Options of `cargo run` whose value may be the next argument. What is neither an option nor such a value begins the
 /// program's arguments.
-const WITH_VALUE: [&str; 19] = [
+const WITH_VALUE: [&str; 18] = [
     "--bin",
     "--example",
     "--package",
@@ -112,7 +115,6 @@ const WITH_VALUE: [&str; 19] = [
     "--config",
     "-Z",
     "-C",
-    "--timings",
 ];
 
 /// For the parser of a cargo command line's share.
@@ -121,6 +123,42 @@ const WITH_VALUE: [&str; 19] = [
 struct Alone {
     #[command(flatten)]
     options: RunnerOptions,
+}
+
+/// A kernel's name as it is, whatever lies in the working directory; else the path of what an id stands for, which a
+/// program that boots guests of its own does not know, or of what is there.
+fn located(kernel: String, cache: Option<&Cache>) -> std::io::Result<String> {
+    let is_name =
+        |cache: &Cache| Name::parse(&kernel).is_ok_and(|name| cache.target(&name).is_some());
+    if cache.is_some_and(is_name) {
+        return Ok(kernel);
+    }
+    let path = match cache.and_then(|cache| cache.executable(&kernel)) {
+        Some(linux) => linux,
+        None if kernel.contains('/') && Path::new(&kernel).exists() => {
+            std::path::absolute(&kernel)?
+        }
+        None => return Ok(kernel),
+    };
+    // What is no UTF-8 can't be passed on, and is told as it was given.
+    Ok(path.into_os_string().into_string().unwrap_or(kernel))
+}
+
+/// Whether a word behind `--deny-skips` can be no filter of tests: their names have no white space and nothing that is
+/// special in a regular expression, and an option has a hyphen.
+fn is_surely_a_pattern(word: &str) -> bool {
+    let is_special = |letter: char| letter.is_whitespace() || "|*?+^$()[]{}\\".contains(letter);
+    !word.starts_with('-') && word.contains(is_special)
+}
+
+fn pattern_apart(pattern: &str) -> clap::Error {
+    Alone::command().error(
+        clap::error::ErrorKind::UnknownArgument,
+        format!(
+            "--deny-skips takes its pattern after an equals sign: write '--deny-skips={pattern}'; if {pattern:?} is \
+             to select tests, put it elsewhere"
+        ),
+    )
 }
 
 fn size(text: &str) -> Result<u64, &'static str> {
@@ -167,6 +205,12 @@ impl RunnerOptions {
             }
             match is_ours(&argument) {
                 Some(is_whole) => {
+                    if argument == "--deny-skips"
+                        && let Some(pattern) = rest.as_slice().first()
+                        && is_surely_a_pattern(&pattern.to_string_lossy())
+                    {
+                        return Err(pattern_apart(&pattern.to_string_lossy()));
+                    }
                     ours.push(argument);
                     if !is_whole {
                         ours.extend(rest.next());
@@ -241,13 +285,8 @@ impl GuestOptions {
         for dir in &mut self.rw_dir {
             dir.host = std::path::absolute(&dir.host)?;
         }
-        // Else it is a name.
-        if let Some(kernel) = &mut self.kernel
-            && kernel.contains('/')
-            && Path::new(kernel).exists()
-            && let Some(path) = std::path::absolute(&*kernel)?.to_str()
-        {
-            *kernel = path.to_owned();
+        if let Some(kernel) = self.kernel.take() {
+            self.kernel = Some(located(kernel, Cache::locate().ok().as_ref())?);
         }
         Ok(self)
     }
@@ -296,6 +335,12 @@ mod tests {
         let (options, rest) = RunnerOptions::extract("run", arguments).unwrap();
         assert_eq!((options.guest.mem, options.guest.keep), (Some(1 << 30), false));
         assert_eq!(rest, ["--bin", "x", "-q", "serve", "--keep", "--timeout", "x"]);
+
+        // Its value, if it has one, comes with an equals sign.
+        let arguments = ["--timings", "serve", "--keep"].map(OsString::from).to_vec();
+        let (options, rest) = RunnerOptions::extract("run", arguments).unwrap();
+        assert!(!options.guest.keep);
+        assert_eq!(rest, ["--timings", "serve", "--keep"]);
     }
 
     #[test]
@@ -309,6 +354,26 @@ mod tests {
     }
 
     #[test]
+    fn a_kernels_name_is_no_path_and_its_id_is_one() {
+        let root = tempfile::tempdir().unwrap();
+        let cache = Cache::at(root.path());
+        let id = "6.1.187-0123456789ab";
+        std::fs::create_dir_all(cache.kernels().join(id)).unwrap();
+        std::fs::create_dir(cache.names()).unwrap();
+        // Any name of a directory that is here.
+        std::os::unix::fs::symlink(format!("../kernels/{id}"), cache.names().join("src:run"))
+            .unwrap();
+        let located = |kernel: &str| located(kernel.to_owned(), Some(&cache)).unwrap();
+        assert!(Path::new("src/run").is_dir());
+        assert_eq!(located("src/run"), "src/run");
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(located("src/matrix"), here.join("src/matrix").to_str().unwrap());
+        let linux = cache.kernels().join(id).join("linux");
+        assert_eq!(located(id), linux.to_str().unwrap());
+        assert_eq!(located("9.9"), "9.9");
+    }
+
+    #[test]
     fn wrong_values_are_told() {
         for wrong in [
             &["--mem", "lots"][..],
@@ -316,6 +381,8 @@ mod tests {
             &["--timeout"],
             &["--timeout=5"],
             &["--junit", "x"],
+            &["--deny-skips", "requires root"],
+            &["--deny-skips", "^n/a"],
         ] {
             let arguments = wrong.iter().map(OsString::from).collect();
             let error = RunnerOptions::extract("test", arguments).unwrap_err().to_string();

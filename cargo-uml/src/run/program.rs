@@ -43,6 +43,14 @@ impl Program {
     }
 }
 
+/// Whether a program writes profiles at its end: whether LLVM's counters are in it.
+pub(super) fn is_for_coverage(path: &Path) -> bool {
+    const COUNTERS: &str = "__llvm_prf_cnts";
+    let Ok(file) = File::open(path) else { return false };
+    let cache = ReadCache::new(file);
+    object::File::parse(&cache).is_ok_and(|file| file.section_by_name(COUNTERS).is_some())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -45,9 +45,10 @@ pub(crate) fn run(command: &mut Command<'_>) -> anyhow::Result<Result<ExitStatus
         }
     });
     let result = command.attach_terminal(size(), resized);
-    drop(raw);
+    // First: it makes the terminal raw again when this process is continued.
     handle.close();
     let _ = listener.join();
+    drop(raw);
     // The signals' handlers stay, and would swallow them.
     for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
         by_default(signal);

@@ -2,33 +2,16 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::fixture::run;
+use crate::fixture::{real_kernel, run};
 
 const NO_GUEST: i32 = 10;
-
-/// The kernel that this machine's tests boot.
-pub(crate) fn real_kernel() -> PathBuf {
-    if let Some(named) = std::env::var_os("UML_TEST_KERNEL").filter(|value| !value.is_empty()) {
-        return named.into();
-    }
-    let cache = std::env::var_os("UML_TEST_CACHE_DIR").filter(|v| !v.is_empty()).map_or_else(
-        || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/uml-test"),
-        PathBuf::from,
-    );
-    let kernels = fs::read_dir(cache.join("kernels")).expect("`cargo uml setup` provides a kernel");
-    let linux = kernels.map(|entry| entry.unwrap().path().join("linux"));
-    linux
-        .filter(|linux| linux.exists())
-        .max_by_key(|linux| linux.metadata().unwrap().modified().unwrap())
-        .unwrap()
-}
 
 /// A cache directory of its own with the real kernel in it, as a link.
 fn cache() -> TempDir {

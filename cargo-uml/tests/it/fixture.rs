@@ -2,10 +2,17 @@
 //! own, and the real `cargo-uml` run on them.
 
 use std::fs;
+use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use tempfile::TempDir;
+use wait_timeout::ChildExt;
 
 /// Answers the targets that a build uses. Files in the home directory steer it: `break` fails the compilation, `drop`
 /// lists options to lose, `menu` is a script in the place of menuconfig, `hold` keeps the compilation waiting as long as it exists (`held` says that it waits).
@@ -235,7 +242,78 @@ impl From<Output> for Run {
 }
 
 pub(crate) fn run(command: &mut Command) -> Run {
-    command.output().unwrap().into()
+    finished(command).into()
+}
+
+/// Longer than any of these takes, also where cargo compiles on a machine with other work.
+const DEADLINE: Duration = Duration::from_secs(600);
+
+/// Runs a command to its end, with all that it wrote. One that hangs is killed, with all that it started.
+pub(crate) fn finished(command: &mut Command) -> Output {
+    finished_within(command, DEADLINE)
+}
+
+fn finished_within(command: &mut Command, limit: Duration) -> Output {
+    let deadline = Instant::now() + limit;
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let mut child = command.spawn().unwrap();
+    let (stdout, stderr) = (read(child.stdout.take()), read(child.stderr.take()));
+    let status = child.wait_timeout(limit).unwrap();
+    // What it has left running may hold the pipes.
+    let left = || deadline.saturating_duration_since(Instant::now());
+    let (out, err) = (stdout.recv_timeout(left()).ok(), stderr.recv_timeout(left()).ok());
+    if let (Some(status), Some(stdout), Some(stderr)) = (status, &out, &err) {
+        return Output { status, stdout: stdout.clone(), stderr: stderr.clone() };
+    }
+    let group = Pid::from_raw(child.id() as i32);
+    let _ = killpg(group, Signal::SIGKILL);
+    let _ = child.wait();
+    let written = |before: Option<Vec<u8>>, pipe: &Receiver<Vec<u8>>| {
+        let all = before.or_else(|| pipe.recv_timeout(Duration::from_secs(5)).ok());
+        String::from_utf8_lossy(&all.unwrap_or_default()).into_owned()
+    };
+    let said = written(out, &stdout) + &written(err, &stderr);
+    panic!("{command:?} has not ended after {limit:?}; it said: {said}");
+}
+
+/// All that comes through a pipe, when it is closed.
+fn read(pipe: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        let mut all = Vec::new();
+        pipe.unwrap().read_to_end(&mut all).unwrap();
+        let _ = sender.send(all);
+    });
+    receiver
+}
+
+#[test]
+fn what_hangs_is_ended_with_all_that_it_started() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = format!("echo up; sleep 100 & echo $! > {}/pid; wait", dir.path().display());
+    let panic = std::panic::catch_unwind(|| {
+        let mut hangs = Command::new("sh");
+        finished_within(hangs.arg("-c").arg(&script), Duration::from_millis(500))
+    });
+    let message = *panic.unwrap_err().downcast::<String>().unwrap();
+    assert!(message.contains("not ended after 500ms; it said: up"), "{message}");
+    let pid = fs::read_to_string(dir.path().join("pid")).unwrap();
+    let stat = || fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    // Nobody may have waited for it yet.
+    let is_gone = || stat().is_empty() || stat().contains(") Z ");
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !is_gone() {
+        assert!(Instant::now() < deadline, "it still runs");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Says that a test is not run for lack of something. In CI nothing lacks: there it fails.
+#[track_caller]
+#[expect(clippy::print_stderr, reason = "a test says to its user what it did not test")]
+pub(crate) fn skip(lacking: &str) {
+    assert!(std::env::var_os("CI").is_none(), "this test needs {lacking}, and in CI it has to run");
+    eprintln!("not tested: this needs {lacking}");
 }
 
 impl Run {

@@ -39,6 +39,12 @@ fn each_test_has_a_kernel_and_one_report_shows_them() {
     assert!(shown.contains("running 2 tests"), "{shown}");
     assert!(shown.contains("test result: ok. 2 passed; 0 failed"), "{shown}");
 
+    // The tests of examples too, which cargo puts elsewhere.
+    package.write("examples/two.rs", &(TESTS.to_owned() + "fn main() {}\n"));
+    let said = output(&mut package.uml(&["test", "--isolate", "--example", "two"]));
+    assert!(said.status.success(), "{}", text(&said));
+    assert!(text(&said).contains("test result: ok. 2 passed; 0 failed"), "{}", text(&said));
+
     // Doctests are isolated anyway, and the library's unit tests go the same way.
     let said = output(&mut package.uml(&["test", "--isolate"]));
     assert!(said.status.success(), "{}", text(&said));
@@ -123,7 +129,8 @@ fn what_lists_no_tests_runs_whole() {
         "fn main() { assert!(plain::in_guest()); println!(\"its own report\"); }",
     );
     let whole = "does not list its tests as libtest does";
-    for more in [&[][..], &["--", "--an-option-of-its-own"]] {
+    let unknown = "--isolate can't take the argument --an-option-of-its-own";
+    for (more, whole) in [(&[][..], whole), (&["--", "--an-option-of-its-own"], unknown)] {
         let said =
             output(&mut package.uml(&[&["test", "--isolate", "--test", "own"], more].concat()));
         assert!(said.status.success(), "{}", text(&said));

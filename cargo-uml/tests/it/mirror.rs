@@ -80,6 +80,8 @@ impl Mirror {
         let mut command = self.fixture.uml(arguments);
         let bin = self.fixture.path().join("bin");
         command.env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()));
+        // Nobody listens there.
+        command.env("CARGO_UML_KERNEL_ORG", "http://127.0.0.1:9");
         command
     }
 
@@ -135,7 +137,15 @@ fn an_unreachable_mirror_is_an_error_that_names_what_was_tried() {
     let mirror = Mirror::new();
     mirror.set_offline();
     let failed = run(&mut mirror.setup());
-    failed.fails(4, &["http://mirror.test/debian/ bookworm", "E: could not connect", "`--source`"]);
+    failed.fails(
+        4,
+        &[
+            "http://mirror.test/debian/ bookworm",
+            "E: could not connect",
+            "name a Linux source tree or a tarball",
+            "could not download http://127.0.0.1:9/v7.x/linux-7.2.tar.xz",
+        ],
+    );
 }
 
 #[test]
@@ -143,10 +153,34 @@ fn a_machine_without_apt_is_told_to_pass_a_source() {
     let mirror = Mirror::new();
     let bin = mirror.fixture.path().join("few");
     fs::create_dir(&bin).unwrap();
-    for name in ["gcc", "make", "flex", "bison", "bc", "ld", "objcopy", "tar"] {
+    for name in ["gcc", "make", "flex", "bison", "bc", "ld", "objcopy", "tar", "xz", "curl"] {
         std::os::unix::fs::symlink(format!("/usr/bin/{name}"), bin.join(name)).unwrap();
     }
-    run(mirror.setup().env("PATH", bin)).fails(4, &["no apt-get on this machine", "`--source`"]);
+    let says = [
+        "no apt-get on this machine",
+        "name a Linux source tree or a tarball",
+        "could not download http://127.0.0.1:9/v7.x/linux-7.2.tar.xz",
+    ];
+    run(mirror.setup().env("PATH", bin)).fails(4, &says);
+}
+
+/// As Ubuntu's: kernel.org's release is asked for first, and the mirror's serves where that can't be reached.
+#[test]
+fn a_mirror_without_a_tested_series_is_the_last_resort() {
+    let mirror = Mirror::new();
+    let shown = mirror.fixture.at_home("shown");
+    let untested = fs::read_to_string(&shown).unwrap().replace("7.2.99-1", "6.8.0-1");
+    fs::write(&shown, untested).unwrap();
+    let said = run(&mut mirror.setup());
+    for text in [
+        "no version that uml-test is tested with, at best Linux 6.8.0",
+        "Taking Linux 7.2.0 from kernel.org",
+        "could not download http://127.0.0.1:9/v7.x/linux-7.2.tar.xz",
+        "Fetching linux-source-7.2 6.8.0-1",
+    ] {
+        assert!(said.stderr.contains(text), "{text:?} is missing from {}", said.stderr);
+    }
+    said.kernel();
 }
 
 #[test]

@@ -3,12 +3,12 @@
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::fixture::real_kernel;
+use crate::fixture::{finished, real_kernel, skip};
 
 /// A package as it might lie on crates.io. `in_guest` is true where the hostname is a guest's.
 pub(crate) struct Package {
@@ -111,7 +111,17 @@ pub(crate) fn text(output: &Output) -> String {
 }
 
 pub(crate) fn output(command: &mut Command) -> Output {
-    command.stdin(Stdio::null()).output().unwrap()
+    finished(command)
+}
+
+/// Whether cargo-nextest is here; without it the test can't be.
+#[track_caller]
+pub(crate) fn has_nextest() -> bool {
+    let version = finished(Command::new("cargo").args(["nextest", "--version"]));
+    if !version.status.success() {
+        skip("cargo-nextest");
+    }
+    version.status.success()
 }
 
 /// Waits until nothing is left in a guest's directory.

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::fixture::real_kernel;
-use crate::package::{Package, TESTS, becomes_empty, killed, output, text, uml};
+use crate::package::{Package, TESTS, becomes_empty, has_nextest, killed, output, text, uml};
 
 #[test]
 fn a_program_ends_as_on_the_host() {
@@ -115,8 +115,8 @@ fn a_packages_tests_and_doctests_run_in_a_guest() {
 #[test]
 fn nextest_gives_each_test_a_kernel() {
     let package = Package::new();
-    if !Command::new("cargo").args(["nextest", "--version"]).output().unwrap().status.success() {
-        return; // CI has it
+    if !has_nextest() {
+        return;
     }
     package.write("tests/two.rs", TESTS);
     let said =
@@ -129,8 +129,8 @@ fn nextest_gives_each_test_a_kernel() {
 #[test]
 fn an_archive_of_nextests_runs_elsewhere() {
     let (package, other) = (Package::new(), Package::new());
-    if !Command::new("cargo").args(["nextest", "--version"]).output().unwrap().status.success() {
-        return; // CI has it
+    if !has_nextest() {
+        return;
     }
     for package in [&package, &other] {
         let reads = "#[test]\nfn finds_its_files() {\n    assert!(plain::in_guest());\n    \
@@ -157,8 +157,8 @@ fn coverage_profiles_come_back() {
     const MAGIC: &[u8] = b"\x81rforpl\xff";
     let package = Package::new();
     package.write("tests/two.rs", TESTS);
-    let profiles = package.path().join("profiles");
-    fs::create_dir(&profiles).unwrap();
+    // The runtime makes it.
+    let profiles = package.path().join("target/new/profiles");
     let mut tests = package.uml(&["test", "--test", "two", "--no-fail-fast", "first"]);
     tests.env("RUSTFLAGS", "-Cinstrument-coverage");
     tests.env("LLVM_PROFILE_FILE", profiles.join("%p.profraw"));
@@ -171,6 +171,29 @@ fn coverage_profiles_come_back() {
             .collect();
         assert_eq!(found.len(), runs, "{}", text(&said));
         assert!(found.iter().all(|profile| profile.starts_with(MAGIC)));
+    }
+    // In the working directory, where it names none.
+    for name in [None, Some("mine.profraw")] {
+        tests.env_remove("LLVM_PROFILE_FILE");
+        tests.envs(name.map(|name| ("LLVM_PROFILE_FILE", name)));
+        let said = output(&mut tests);
+        assert!(said.status.success(), "{}", text(&said));
+        let mut found = Vec::new();
+        for entry in fs::read_dir(package.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "profraw") {
+                assert!(fs::read(&path).unwrap().starts_with(MAGIC));
+                fs::remove_file(&path).unwrap();
+                found.push(path.file_name().unwrap().to_str().unwrap().to_owned());
+            }
+        }
+        // Build scripts and compilers of the host's write theirs too.
+        let expected = name.unwrap_or("default_");
+        assert_eq!(
+            found.iter().filter(|found| found.starts_with(expected)).count(),
+            1,
+            "{found:?}"
+        );
     }
 }
 
@@ -273,6 +296,39 @@ fn the_guest_goes_with_cargo() {
         killed(&mut running, signal);
         becomes_empty(dir.path(), signal);
     }
+}
+
+/// Its doctests are rustdoc's, which goes on without cargo.
+#[test]
+fn the_guests_of_doctests_go_with_cargo() {
+    let package = Package::new();
+    let loops =
+        "//! ```\n//! loop { std::thread::sleep(std::time::Duration::from_secs(1)) }\n//! ```\n";
+    package.write("src/lib.rs", &format!("{loops}//! And another:\n{loops}"));
+    package.write("src/main.rs", "fn main() {}\n");
+    let dir = tempfile::Builder::new().prefix("gone-").tempdir_in("/dev/shm").unwrap();
+    let mut running = package.uml(&["test", "--doc"]);
+    running.env("UML_TEST_RUN_DIR", dir.path()).stdin(Stdio::null());
+    let mut running = running.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while fs::read_dir(dir.path()).unwrap().count() == 0 {
+        assert!(Instant::now() < deadline, "no doctest runs");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    killed(&mut running, 9);
+    becomes_empty(dir.path(), "cargo");
+}
+
+#[test]
+fn a_runner_whose_cargo_has_ended_runs_nothing() {
+    let namespace = fs::read_link("/proc/self/ns/pid").unwrap();
+    let run = |process: &str| output(uml(&["runner", "true"]).env("CARGO_UML_PROCESS", process));
+    // The number is this process's, which was not started then.
+    let gone = run(&format!("{} 1 {}", std::process::id(), namespace.display()));
+    assert_eq!(gone.status.signal(), Some(15), "{}", text(&gone));
+    assert!(text(&gone).contains("unset it"), "{}", text(&gone));
+    let elsewhere = run(&format!("{} 1 pid:[1]", std::process::id()));
+    assert!(elsewhere.status.success(), "{}", text(&elsewhere));
 }
 
 /// Compiles a program in C.

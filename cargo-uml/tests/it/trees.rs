@@ -87,3 +87,75 @@ fn a_tree_that_changes_while_it_is_built_gives_no_kernel() {
     assert_eq!(fixture.kernels(), [] as [std::path::PathBuf; 0]);
     build().kernel();
 }
+
+/// Directories that git does not look into, and files that only the user has git ignore.
+#[test]
+fn changes_that_git_does_not_show_give_another_kernel_too() {
+    let fixture = Fixture::new();
+    let tree = fixture.tree();
+    let inner = fixture.path().join("inner");
+    fs::create_dir(&inner).unwrap();
+    fs::write(inner.join("i.c"), "").unwrap();
+    for repository in [&tree, &inner] {
+        git(repository, &["init", "-q"]);
+        git(repository, &["add", "."]);
+        git(repository, &["commit", "-qm", "x"]);
+    }
+    let allowed = ["-c", "protocol.file.allow=always", "submodule", "add", "-q"];
+    git(&tree, &[&allowed[..], &[inner.to_str().unwrap(), "sub"]].concat());
+    git(&tree, &["commit", "-qm", "submodule"]);
+    let (nested, outside) = (tree.join("nested"), fixture.path().join("outside"));
+    for directory in [&nested, &outside] {
+        fs::create_dir(directory).unwrap();
+    }
+    git(&nested, &["init", "-q"]);
+    std::os::unix::fs::symlink(&outside, tree.join("linked")).unwrap();
+    std::os::unix::fs::symlink("nowhere", tree.join("dangling")).unwrap();
+    fs::write(tree.join(".git/info/exclude"), "mine.c\n").unwrap();
+    let mut known = vec![fixture.build(&[])];
+    for file in [
+        nested.join("driver.c"),
+        outside.join("driver.c"),
+        tree.join("mine.c"),
+        tree.join("sub/i.c"),
+        tree.join("sub/new.c"),
+        tree.join("b.c"),
+    ] {
+        for content in [
+            &b"/* 1 */ int other(void) { return 0; } // \xe0"[..],
+            b"/* 1 */ int other(void) { return 0; } // \xe1",
+        ] {
+            fs::write(&file, content).unwrap();
+            let built = fixture.build(&[]);
+            assert!(!known.contains(&built), "{} is not seen", file.display());
+            known.push(built);
+        }
+    }
+    // As in a hook of another repository.
+    let mut other = fixture.uml(&["kernel", "build", tree.to_str().unwrap()]);
+    other.env("GIT_DIR", inner.join(".git")).env("GIT_INDEX_FILE", inner.join(".git/index"));
+    assert_eq!(run(&mut other).kernel(), *known.last().unwrap());
+}
+
+/// A localversion file, as PREEMPT_RT and linux-next have them.
+#[test]
+fn a_kernel_has_the_version_that_it_calls_itself() {
+    let fixture = Fixture::new();
+    let read = |name: &str| fs::read_to_string(fixture.tree().join(name)).unwrap();
+    let writes = "linux: $(O)/linux\n\t@mkdir -p $(O)/include/config\n\
+                  \t@echo 7.2.99-rt5 > $(O)/include/config/kernel.release\n";
+    fixture.write("Makefile", &read("Makefile").replace("linux: $(O)/linux\n", writes));
+    fixture.write("a.c", &read("a.c").replace("7.2.99", "7.2.99-rt5"));
+    let linux = fixture.build(&[]);
+    let directory = linux.parent().unwrap();
+    let id = directory.file_name().unwrap().to_str().unwrap();
+    assert!(id.starts_with("7.2.99-rt5-"), "{id}");
+    assert_eq!(fixture.named("7.2").as_deref(), Some(directory));
+    assert_eq!(fixture.build(&[]), linux);
+    assert_eq!(fixture.builds(), 1);
+
+    fixture.write("a.c", &read("a.c").replace("7.2.99-rt5", "7.2.99-rt6"));
+    let tree = fixture.tree();
+    run(&mut fixture.uml(&["kernel", "build", tree.to_str().unwrap()]))
+        .fails(5, &["gave \"7.2.99-rt6\", expected \"7.2.99-rt5\""]);
+}
