@@ -99,6 +99,10 @@
 //! - where no file in memory can be made executable (before Linux 6.3, or with the sysctl
 //!   `vm.memfd_noexec` at 2), giving the user's files the mode 0500, and no other.
 //!
+//! On every host such code can open devices for reading, as far as the host's user may (where that
+//! user is root, this alone starts a watchdog, `/dev/watchdog`), bind abstract names of sockets, and
+//! use up what the user's limits allow.
+//!
 //! `UML_TEST_SANDBOX=require` is content with ABI 3 (Linux 6.2) and newer. Before that, truncating
 //! is up to the seccomp filter, which refuses it by path in the `rw_dir`s too.
 //!

@@ -214,29 +214,12 @@ pub(super) fn filter(abi: i32) -> Result<BpfProgram, BackendError> {
     if abi < TRUNCATE_SINCE {
         deny_truncating(&mut denied)?;
     }
-    if memory_can_be_executed() {
-        denied.always(libc::SYS_fchmod);
-    } else {
-        denied.when(libc::SYS_fchmod, &[(1, Is::Ne, STUB_MODE)])?;
-    }
-    for call in OF_OTHERS {
-        denied.when(*call, &[(0, Is::Ne, 0)])?;
-    }
-    // The kernel process has no business on the host's networks, not even to have their modules
-    // loaded. Sockets that are files it needs, for its management socket.
-    for call in [libc::SYS_socket, libc::SYS_socketpair] {
-        denied.when(call, &[(0, Is::Ne, libc::AF_UNIX as u64)])?;
-    }
-    // Takes away the host's memory, also what other processes have of a file that is mapped here.
-    for advice in [libc::MADV_HWPOISON, libc::MADV_SOFT_OFFLINE] {
-        denied.when(libc::SYS_madvise, &[(2, Is::Eq, advice as u64)])?;
-    }
-    // A lease holds up whoever opens the file.
-    denied.when(libc::SYS_fcntl, &[(1, Is::Eq, libc::F_SETLEASE as u64)])?;
-    let others: Vec<_> =
-        IOCTLS.iter().map(|number| (1, Is::Ne, u64::from(*number as u32))).collect();
-    denied.when(libc::SYS_ioctl, &others)?;
+    deny_modes(&mut denied)?;
     deny_set_id_files(&mut denied)?;
+    deny_reaching_others(&mut denied)?;
+    let ioctls: Vec<_> =
+        IOCTLS.iter().map(|number| (1, Is::Ne, u64::from(*number as u32))).collect();
+    denied.when(libc::SYS_ioctl, &ioctls)?;
     let filter: BpfProgram = SeccompFilter::new(
         denied.into_rules(),
         SeccompAction::Allow,
@@ -259,6 +242,33 @@ fn deny_truncating(denied: &mut Denied) -> Result<(), BackendError> {
         denied.when(libc::SYS_openat, &[(2, truncates, flags)])?;
     }
     Ok(())
+}
+
+/// What else sets a mode is denied always.
+fn deny_modes(denied: &mut Denied) -> Result<(), BackendError> {
+    if memory_can_be_executed() {
+        denied.always(libc::SYS_fchmod);
+        return Ok(());
+    }
+    denied.when(libc::SYS_fchmod, &[(1, Is::Ne, STUB_MODE)])
+}
+
+/// What concerns other processes, the network or the host's memory if its arguments say so.
+fn deny_reaching_others(denied: &mut Denied) -> Result<(), BackendError> {
+    for call in OF_OTHERS {
+        denied.when(*call, &[(0, Is::Ne, 0)])?;
+    }
+    // The kernel process has no business on the host's networks, not even to have their modules
+    // loaded. Sockets that are files it needs, for its management socket.
+    for call in [libc::SYS_socket, libc::SYS_socketpair] {
+        denied.when(call, &[(0, Is::Ne, libc::AF_UNIX as u64)])?;
+    }
+    // Takes away the host's memory, also what other processes have of a file that is mapped here.
+    for advice in [libc::MADV_HWPOISON, libc::MADV_SOFT_OFFLINE] {
+        denied.when(libc::SYS_madvise, &[(2, Is::Eq, advice as u64)])?;
+    }
+    // A lease holds up whoever opens the file.
+    denied.when(libc::SYS_fcntl, &[(1, Is::Eq, libc::F_SETLEASE as u64)])
 }
 
 /// Nobody is to find a program that runs as the host's user.
