@@ -122,25 +122,22 @@ impl Cache {
     /// The kernel that a name, or an id, stands for.
     pub(crate) fn named(&self, text: &str) -> Result<Kernel, Error> {
         let unknown = || Error::UnknownKernel { name: text.to_owned(), known: self.known() };
-        let kernels = self.list();
-        let id = match Name::parse(text) {
-            Ok(name) => self.target(&name),
-            // An id never has what a name must not have, so this is neither.
-            Err(_) => None,
-        };
-        let id = id.unwrap_or_else(|| text.to_owned());
-        kernels.into_iter().find(|kernel| kernel.id() == id).ok_or_else(unknown)
+        let id = self.resolve(text).ok_or_else(unknown)?;
+        self.list().into_iter().find(|kernel| kernel.id() == id).ok_or_else(unknown)
     }
 
-    /// The executable of the kernel that a name, `default` among them, or else an id stands for. It need not be there.
+    /// The executable of the kernel that a name, or an id, stands for. It need not be there.
     pub(crate) fn executable(&self, text: &str) -> Option<PathBuf> {
-        // An id never has what a name must not have.
-        let name = Name::parse(text).ok()?;
-        let id = self.target(&name).or_else(|| {
-            let is_id = !text.contains('/') && self.kernels().join(text).is_dir();
-            is_id.then(|| text.to_owned())
-        })?;
-        Some(self.kernels().join(id).join("linux"))
+        Some(self.kernels().join(self.resolve(text)?).join("linux"))
+    }
+
+    /// The id that a name, `default` among them, stands for, or else that the text is itself.
+    fn resolve(&self, text: &str) -> Option<String> {
+        let named = Name::parse(text).ok().and_then(|name| self.target(&name));
+        named.or_else(|| {
+            let is_one_part = !text.is_empty() && !text.starts_with('.') && !text.contains('/');
+            (is_one_part && self.kernels().join(text).is_dir()).then(|| text.to_owned())
+        })
     }
 
     /// The names that there are, for messages.

@@ -205,7 +205,8 @@ impl RunnerOptions {
             }
             match is_ours(&argument) {
                 Some(is_whole) => {
-                    if argument == "--deny-skips"
+                    if subcommand != "run"
+                        && argument == "--deny-skips"
                         && let Some(pattern) = rest.as_slice().first()
                         && is_surely_a_pattern(&pattern.to_string_lossy())
                     {

@@ -249,6 +249,15 @@ fn lists_and_shows_what_there_is() {
 }
 
 #[test]
+fn an_error_that_nobody_reads_is_an_error_all_the_same() {
+    let fixture = Fixture::new();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = fixture.uml(&["kernel", "show", "nothing"]).stderr(writer).status().unwrap();
+    assert_eq!(status.code(), Some(1));
+}
+
+#[test]
 fn an_id_names_the_kernel_of_a_guest() {
     let fixture = Fixture::new();
     let linux = fixture.build(&[]);
