@@ -109,8 +109,9 @@ impl VmBuilder {
     /// Boots the guest and waits until it is set up.
     ///
     /// # Errors
-    /// Every [`Error`] but [`Error::Request`]: a wrong setting, no kernel, no room, no sandbox
-    /// where one is required, a guest that ended or was not up in time.
+    /// Every [`Error`] but [`Error::Output`]: a wrong setting, no kernel, no room, no sandbox
+    /// where one is required, a guest that ended or was not up in time; [`Error::Request`] where
+    /// the environment is too large to be sent.
     pub fn boot(self) -> Result<Vm, Error> {
         match self.config {
             Ok(config) => vm::boot(&config, &self.manifest_dir, self.lifetime),

@@ -60,7 +60,7 @@ pub enum Error {
         reason: String,
     },
     /// The guest ended, or its channel broke, while something was asked of it.
-    #[error("the guest is gone while {phase}: {end}")]
+    #[error("the guest is gone while {phase}: {end}{}", another_kernel(*phase))]
     Gone {
         /// How far it had come.
         phase: Phase,
@@ -68,7 +68,7 @@ pub enum Error {
         end: GuestEnd,
     },
     /// The time limit passed.
-    #[error("the guest was still {phase} after {limit:?}")]
+    #[error("the guest was still {phase} after {limit:?}{}", longer_boot(*phase))]
     TimedOut {
         /// What it was doing.
         phase: Phase,
@@ -87,7 +87,7 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// A request is too large to be sent.
+    /// A request cannot be sent: it is too large, or has a number that is no signal's.
     #[error("send a request to the guest: {0}")]
     Request(String),
 }
@@ -112,6 +112,27 @@ impl std::fmt::Debug for Error {
             cause = error.source();
         }
         Ok(())
+    }
+}
+
+/// What to do about a guest that ended before it was up.
+fn another_kernel(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Booting | Phase::SettingUp => {
+            "; `cargo uml setup` (from the cargo-uml package) provides a kernel that is tested"
+        }
+        Phase::Running | Phase::Stopping => "",
+    }
+}
+
+/// What to do about a guest that is not up in time.
+fn longer_boot(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Booting | Phase::SettingUp => {
+            "; raise the limit (`boot_timeout`, UML_TEST_BOOT_TIMEOUT) if the host is that slow, or \
+             provide another kernel with `cargo uml setup`"
+        }
+        Phase::Running | Phase::Stopping => "",
     }
 }
 
@@ -142,7 +163,10 @@ impl std::fmt::Display for GuestEnd {
             write!(f, "; kernel panic: {message}")?;
         }
         if self.disk_full {
-            f.write_str("; the run directory's filesystem is full")?;
+            f.write_str(
+                "; the run directory's filesystem is full: free some of it, or name a larger one \
+                 with UML_TEST_RUN_DIR",
+            )?;
         }
         Ok(())
     }

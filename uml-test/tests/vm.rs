@@ -320,6 +320,7 @@ fn a_guests_life_limits_its_boot() {
     let started = Instant::now();
     let error = builder.boot().unwrap_err();
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert!(error.to_string().contains("UML_TEST_BOOT_TIMEOUT"), "{error}");
     let Error::TimedOut { limit, .. } = error else { panic!("{error:?}") };
     assert_eq!(limit, Duration::from_millis(500));
 }
