@@ -138,6 +138,7 @@ fn longer_boot(phase: Phase) -> &'static str {
 
 /// What is known of a guest's end.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct GuestEnd {
     /// How the control channel ended.
     pub channel: ChannelEnd,

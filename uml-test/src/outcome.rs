@@ -14,6 +14,7 @@ mod text;
 
 /// What became of a test. Only [`Outcome::Passed`] is success.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Outcome {
     /// The body returned, or panicked as it was expected to.
     Passed,
@@ -51,6 +52,7 @@ pub enum Outcome {
 
 /// How a test's own process went wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TestFailure {
     /// The body panicked.
     Panicked(String),
@@ -73,6 +75,7 @@ pub enum TestFailure {
 
 /// How the machinery failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Infrastructure {
     /// No guest could be started: no kernel, bad configuration, no room, no sandbox.
     NotStarted {
@@ -122,6 +125,7 @@ pub enum Infrastructure {
 
 /// How far a guest had come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Phase {
     /// The kernel boots; its agent has not spoken yet.
     Booting,
@@ -135,6 +139,7 @@ pub enum Phase {
 
 /// How a kernel process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct KernelExit {
     /// Its exit code or signal; `None` where even that is unknown.
     pub exit: Option<Exit>,
@@ -154,6 +159,7 @@ impl KernelExit {
 
 /// How the control channel ended, where it ended before it should.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ChannelEnd {
     /// The guest's end was closed, as it is when the kernel process ends.
     Closed,
@@ -165,6 +171,7 @@ pub enum ChannelEnd {
 
 /// How the test's process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ProcessEnd {
     /// Exit code or signal.
     pub exit: Exit,
@@ -176,6 +183,7 @@ pub struct ProcessEnd {
 
 /// Everything that is known when a guest has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Facts {
     /// Why no guest was started.
     pub not_started: Option<String>,
