@@ -119,7 +119,8 @@ impl std::fmt::Debug for Error {
 fn another_kernel(phase: Phase) -> &'static str {
     match phase {
         Phase::Booting | Phase::SettingUp => {
-            "; `cargo uml setup` (from the cargo-uml package) provides a kernel that is tested"
+            "; its console says why, or another kernel may boot: `cargo uml kernel list` (from the \
+             cargo-uml package) has them"
         }
         Phase::Running | Phase::Stopping => "",
     }
@@ -129,8 +130,8 @@ fn another_kernel(phase: Phase) -> &'static str {
 fn longer_boot(phase: Phase) -> &'static str {
     match phase {
         Phase::Booting | Phase::SettingUp => {
-            "; raise the limit (`boot_timeout`, UML_TEST_BOOT_TIMEOUT) if the host is that slow, or \
-             provide another kernel with `cargo uml setup`"
+            "; raise that limit if the host is that slow (of the boot by UML_TEST_BOOT_TIMEOUT), or \
+             choose another kernel: `cargo uml kernel list` (from the cargo-uml package) has them"
         }
         Phase::Running | Phase::Stopping => "",
     }

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::fixture::{Fixture, run, skip};
+use crate::fixture::{Fixture, forgo, run};
 
 const NONE: [PathBuf; 0] = [];
 
@@ -436,7 +436,7 @@ fn a_full_disk_leaves_the_cache_as_it_was() {
     let used = run(Command::new("du").arg("-sk").arg(fixture.cache())).stdout;
     let used: u32 = used.split('\t').next().unwrap().parse().unwrap();
     let Some(mut shell) = with_small_disk(&mount, used + 1024, &shell) else {
-        return skip("user namespaces");
+        return forgo("user namespaces");
     };
     let full = run(&mut shell);
     assert_eq!(full.code, Some(1), "{full:?}");

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use crate::fixture::{Fixture, Run, run, script, skip};
+use crate::fixture::{Fixture, Run, forgo, run, script};
 
 #[track_caller]
 fn wait_for(what: &str, condition: impl Fn() -> bool) {
@@ -410,7 +410,7 @@ fn installs_missing_tools_as_root() {
     let mut setup = fixture.setup(&fixture.tree());
     setup.env("PATH", &bin);
     let Some(mut setup) = as_root(setup) else {
-        return skip("root, who alone installs tools, or user namespaces");
+        return forgo("root, who alone installs tools, or user namespaces");
     };
     let done = run(&mut setup);
     done.kernel();

@@ -160,7 +160,11 @@ const IOCTLS: &[libc::Ioctl] = &[
     libc::FIOASYNC,
     libc::FIOCLEX,
     libc::FIONCLEX,
+    BLKGETSIZE,
 ];
+
+/// Asks a block device, which can be a guest's disk, for its size.
+const BLKGETSIZE: libc::Ioctl = 0x1260;
 
 /// Create files. The numbers are those of the arguments with the flags (where it has them, and
 /// there one of [`CREATE_FLAGS`] counts) and with the mode.

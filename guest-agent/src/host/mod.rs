@@ -105,7 +105,11 @@ fn supervise(socket: &Socket) -> Result<(), Failure> {
     while ended.is_none() {
         let wakeup = wait_for(socket, host.as_ref(), Some(&signals))?;
         if wakeup.host_gone {
-            return Ok(()); // dropping the kernel kills and collects it, then the directory goes
+            drop(kernel); // kills and collects it; then the directory goes
+            let exit = Exit::Signal(libc::SIGKILL);
+            // A runner that only dropped its guest is still there to hear it.
+            let _ = socket.send(&SupervisorEvent::Ended { exit, disk_full: false });
+            return Ok(());
         }
         if wakeup.signal {
             while let Ok(Some(_)) = signals.read_signal() {}

@@ -158,7 +158,8 @@ impl<'vm> Command<'vm> {
 
     /// As [`Command::attach`], but for what the program writes: that is passed to `output` while
     /// the program runs, in pieces of any length, in the order of each stream. An error of its
-    /// ends the wait.
+    /// ends the wait. It must not wait for this guest: while it is behind by 4 MiB, no other program
+    /// of the guest's is heard.
     ///
     /// # Errors
     /// As [`Command::attach`].

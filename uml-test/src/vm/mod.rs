@@ -285,7 +285,12 @@ impl Vm {
                 },
             },
             Interrupted::Channel(channel) => {
-                let ended = self.wait_ended(KERNEL_END);
+                // Where somebody else writes to the channel the kernel goes on.
+                let patience = match channel {
+                    ChannelEnd::Closed => KERNEL_END,
+                    ChannelEnd::Corrupted(_) | ChannelEnd::AgentFailed(_) => Duration::ZERO,
+                };
+                let ended = self.wait_ended(patience);
                 Error::Gone {
                     phase,
                     end: GuestEnd {

@@ -186,15 +186,19 @@ impl Drop for KernelProcess {
         let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Write);
         let deadline = Instant::now() + PATIENCE;
         let mut cleaned = false;
-        while let Ok(true) = readable(self.socket.as_fd(), deadline) {
-            let mut unread = [0; 4096];
-            match recv(self.socket.as_raw_fd(), &mut unread, MsgFlags::empty()) {
-                Ok(0) => {
-                    cleaned = true;
+        loop {
+            match self.next_event(deadline) {
+                // Its number may be another process's from here on.
+                Ok(Some(SupervisorEvent::Ended { exit, disk_full })) => {
+                    self.ended = Some(Ended { exit: KernelExit { exit: Some(exit) }, disk_full });
+                }
+                Ok(Some(_)) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    cleaned = error.kind() == io::ErrorKind::UnexpectedEof;
                     break;
                 }
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(_) => break,
+                Ok(None) => break,
             }
         }
         if !cleaned {

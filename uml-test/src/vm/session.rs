@@ -465,8 +465,9 @@ impl Shared {
                 }
                 let (data, end) = stdin.next();
                 drop(state); // the writer is locked first
-                let sent = self.send(&mut self.writer(), &Request::Stdin { id, data, end });
-                return sent.map_err(|_| ChannelEnd::Closed);
+                // Where the guest's end is closed, what it said before is still to be read.
+                let _ = self.send(&mut self.writer(), &Request::Stdin { id, data, end });
+                return Ok(());
             }
             Event::Exited { id, exit, completion, oom, usage } => {
                 state.deliver(id, ProcessEvent::Exited { exit, completion, oom, usage })?;

@@ -165,7 +165,8 @@ fn only_sockets_that_are_files_are_made() {
 fn clone3_and_x32_are_refused() {
     const X32: libc::c_long = 1 << 30;
     let clone3 = Call(libc::SYS_clone3, [0; 4]);
-    assert_eq!(clone3.under(None), Err(Errno::EINVAL));
+    // Some containers have a filter that says so by itself.
+    assert!(matches!(clone3.under(None), Err(Errno::EINVAL | Errno::ENOSYS)));
     assert_eq!(clone3.under(Some(NEWEST)), Err(Errno::ENOSYS));
     let getpid = Call(X32 | libc::SYS_getpid, [0; 4]);
     assert_eq!(getpid.under(Some(NEWEST)), Err(Errno::EPERM));

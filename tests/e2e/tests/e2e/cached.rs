@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use crate::command::run;
 use crate::fixtures::Fixtures;
 use crate::table::Kind;
 use crate::verdicts::wrong_kinds;
@@ -36,7 +37,8 @@ impl Cache {
         let modules = cache.entry("7.2.0-debug").join("modules");
         fs::create_dir(&modules).unwrap();
         fs::write(modules.join("mark"), "of the debug kernel").unwrap();
-        let release = Command::new(&fixtures.kernel).arg("--version").output().unwrap().stdout;
+        let release =
+            run(Command::new(&fixtures.kernel).arg("--version"), Duration::from_secs(10)).stdout;
         let release = modules.join(String::from_utf8(release).unwrap().trim());
         fs::create_dir(&release).unwrap();
         // One that is there already, and one that is not: the null device by another name.

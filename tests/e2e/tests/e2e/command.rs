@@ -1,14 +1,17 @@
 //! Child processes with a deadline, each the leader of a process group of its own.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use wait_timeout::ChildExt;
 
@@ -33,6 +36,11 @@ impl Finished {
         self.status.code().unwrap_or_else(|| -self.status.signal().unwrap_or(0))
     }
 }
+
+/// The children that somebody here waits for. Others are orphans that this process adopted
+/// ([`crate::left::adopt_orphans`]): they are collected, or a repeated run ends among thousands of
+/// dead processes.
+static AWAITED: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
 /// A running child; dropping it kills its process group and collects it.
 pub(crate) struct Running {
@@ -71,7 +79,11 @@ impl Running {
             .process_group(0);
         let what = format!("{command:?}");
         let started = Instant::now();
+        let mut awaited = awaited();
         let child = command.spawn().unwrap_or_else(|error| panic!("start {what}: {error}"));
+        awaited.insert(child.id());
+        collect_orphans(&awaited);
+        drop(awaited);
         Self { child, streams, started, what }
     }
 
@@ -105,10 +117,37 @@ impl Drop for Running {
             let _ = killpg(self.pid(), Signal::SIGKILL);
             let _ = self.child.wait();
         }
+        awaited().remove(&self.child.id());
     }
 }
 
 /// Runs a command to its end.
 pub(crate) fn run(command: &mut Command, limit: Duration) -> Finished {
     Running::start(command).finish(limit)
+}
+
+fn awaited() -> MutexGuard<'static, BTreeSet<u32>> {
+    AWAITED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Held where somebody waits for children that were not started here.
+static OTHERS: RwLock<()> = RwLock::new(());
+
+/// Keeps others' children from being collected, up to the guard's end.
+pub(crate) fn others_wait() -> RwLockReadGuard<'static, ()> {
+    OTHERS.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Collects the dead among the children that nobody waits for.
+fn collect_orphans(awaited: &BTreeSet<u32>) {
+    let Ok(_nobody_else_waits) = OTHERS.try_write() else { return };
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    for task in tasks {
+        let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        for child in children.split_whitespace().flat_map(str::parse::<u32>) {
+            if !awaited.contains(&child) {
+                let _ = waitpid(Pid::from_raw(child as i32), Some(WaitPidFlag::WNOHANG));
+            }
+        }
+    }
 }

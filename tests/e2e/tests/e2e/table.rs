@@ -87,7 +87,7 @@ impl Row {
 
     /// Nothing that is left waits to be waited for.
     const fn without_delay(self) -> Self {
-        Self { within: Duration::from_secs(1), ..self }
+        Self { within: Duration::from_millis(1500), ..self }
     }
 
     const fn should_panic(self) -> Self {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rexpect::session::spawn_command;
 
+use crate::command::others_wait;
 use crate::fixtures::Fixtures;
 use crate::left::Base;
 use crate::ways::{Wanted, Way};
@@ -13,6 +14,7 @@ const START: u64 = 20_000;
 
 /// The terminal's signal ends the runner, and with it the guest.
 pub(crate) fn interrupts(fixtures: &Fixtures) {
+    let _rexpect = others_wait();
     for way in [Way::Libtest, Way::Custom] {
         let base = Base::new();
         let wanted = Wanted {
