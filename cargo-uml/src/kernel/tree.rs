@@ -67,7 +67,7 @@ fn is_read(tree: &Path, path: &Path) -> bool {
     let has = |name: &&str| tree.join(first).join(name).exists();
     // These two have neither makefile.
     ["arch", "include"].iter().any(|name| first == Path::new(name))
-        || ["Makefile", "Kbuild", "Kconfig"].iter().any(|name| has(name))
+        || ["Makefile", "Kbuild", "Kconfig"].iter().any(has)
 }
 
 /// `None` where git has nothing to say of the tree.

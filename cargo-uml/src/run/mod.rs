@@ -232,7 +232,7 @@ fn conclude(ended: Ended, found: &Found, options: &TestOptions, reporter: &Repor
             }
         }
         if ended.is_success() {
-            ended.tell_console(reporter);
+            ended.tell_files(reporter);
             std::process::exit(EXIT_TESTS_FAILED);
         }
     }

@@ -173,7 +173,7 @@ fn coverage_profiles_come_back() {
         assert!(found.iter().all(|profile| profile.starts_with(MAGIC)));
     }
     // In the working directory, where it names none.
-    for name in [None, Some("mine.profraw")] {
+    for name in [None, Some("mine.prof")] {
         tests.env_remove("LLVM_PROFILE_FILE");
         tests.envs(name.map(|name| ("LLVM_PROFILE_FILE", name)));
         let said = output(&mut tests);
@@ -181,7 +181,10 @@ fn coverage_profiles_come_back() {
         let mut found = Vec::new();
         for entry in fs::read_dir(package.path()).unwrap() {
             let path = entry.unwrap().path();
-            if path.extension().is_some_and(|extension| extension == "profraw") {
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "profraw" || extension == "prof")
+            {
                 assert!(fs::read(&path).unwrap().starts_with(MAGIC));
                 fs::remove_file(&path).unwrap();
                 found.push(path.file_name().unwrap().to_str().unwrap().to_owned());
@@ -195,6 +198,29 @@ fn coverage_profiles_come_back() {
             "{found:?}"
         );
     }
+    // What can't be kept there does not change how the program ended.
+    package.write("taken.prof", "the user's");
+    let said = output(tests.env("LLVM_PROFILE_FILE", "taken.prof"));
+    assert!(said.status.success(), "{}", text(&said));
+    assert!(text(&said).contains("could not keep taken.prof: "), "{}", text(&said));
+    assert_eq!(fs::read(package.path().join("taken.prof")).unwrap(), b"the user's");
+
+    // Where the user says it to the guest, and may have its directory written.
+    let own = package.path().join("own");
+    fs::create_dir(&own).unwrap();
+    tests.env_remove("LLVM_PROFILE_FILE").arg("--rw-dir").arg(&own);
+    tests.args(["--env", &format!("LLVM_PROFILE_FILE={}/%p.x", own.display())]);
+    let said = output(&mut tests);
+    assert!(said.status.success(), "{}", text(&said));
+    assert_eq!(fs::read_dir(&own).unwrap().count(), 1, "{}", text(&said));
+    // And where the compiler was told.
+    fs::remove_dir_all(&own).unwrap();
+    fs::create_dir(&own).unwrap();
+    let mut tests = package.uml(&["test", "--test", "two", "first"]);
+    tests.env("RUSTFLAGS", format!("-Cprofile-generate={}", own.display()));
+    let said = output(tests.arg("--rw-dir").arg(&own));
+    assert!(said.status.success(), "{}", text(&said));
+    assert!(fs::read_dir(&own).unwrap().count() > 0, "{}", text(&said));
 }
 
 #[test]

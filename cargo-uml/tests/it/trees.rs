@@ -157,7 +157,7 @@ fn what_no_build_reads_does_not_disturb_one() {
         symlink(&busy, root.join("run")).unwrap();
         symlink("/proc/self/mounts", root.join("mtab")).unwrap();
         fs::write(root.join("shadow"), "").unwrap();
-        fs::set_permissions(root.join("shadow"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(root.join("shadow"), fs::Permissions::from_mode(0o000)).unwrap();
         nix::unistd::mkfifo(&tree.join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
         let built = fixture.build(&[]);
         fs::write(busy.join("log"), "1").unwrap();
