@@ -253,6 +253,12 @@ impl Ended {
         matches!(self.how, How::Itself { status, .. } if status.success())
     }
 
+    /// Whether the program ended in another way than a harness whose tests failed.
+    pub(crate) fn is_crash(&self) -> bool {
+        matches!(self.how, How::Itself { status, .. }
+            if !status.success() && status.code() != Some(super::EXIT_TESTS_FAILED))
+    }
+
     /// The word for it in a result record, where it was no success.
     pub(crate) fn word(&self) -> &'static str {
         match &self.how {
