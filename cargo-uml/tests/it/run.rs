@@ -8,8 +8,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::fixture::real_kernel;
-use crate::package::{Package, TESTS, becomes_empty, has_nextest, killed, output, text, uml};
+use crate::fixture::{DEADLINE, real_kernel};
+use crate::package::{
+    Package, Running, TESTS, becomes_empty, has_nextest, killed, output, text, uml,
+};
 
 #[test]
 fn a_program_ends_as_on_the_host() {
@@ -335,13 +337,13 @@ fn the_guests_of_doctests_go_with_cargo() {
     let dir = tempfile::Builder::new().prefix("gone-").tempdir_in("/dev/shm").unwrap();
     let mut running = package.uml(&["test", "--doc"]);
     running.env("UML_TEST_RUN_DIR", dir.path()).stdin(Stdio::null());
-    let mut running = running.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut running = Running::start(running.stdout(Stdio::null()).stderr(Stdio::null()));
+    let deadline = Instant::now() + DEADLINE;
     while fs::read_dir(dir.path()).unwrap().count() == 0 {
         assert!(Instant::now() < deadline, "no doctest runs");
         std::thread::sleep(Duration::from_millis(10));
     }
-    killed(&mut running, 9);
+    running.killed(9);
     becomes_empty(dir.path(), "cargo");
 }
 
