@@ -48,7 +48,7 @@ impl Program {
 /// A program that writes profiles at its end: LLVM's counters are in it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Instrumented {
-    /// The file that its compiler was told of, as `-Cprofile-generate=DIR` does. Of a stripped program it is not known.
+    /// The file that its compiler was told of, as `-Cprofile-generate=DIR` does.
     pub(super) file: Option<OsString>,
 }
 
@@ -65,7 +65,20 @@ pub(super) fn instrumented(path: &Path) -> Option<Instrumented> {
         let text = text.split(|byte| *byte == 0).next().filter(|text| !text.is_empty())?;
         Some(OsStr::from_bytes(text).to_owned())
     });
-    Some(Instrumented { file: name })
+    Some(Instrumented { file: name.or_else(|| unnamed_file(&program)) })
+}
+
+/// Such a file of a program without symbols, which has it among all its texts: at least that it lies in a directory.
+fn unnamed_file<'a>(program: &impl Object<'a>) -> Option<OsString> {
+    /// With what compilers add to a directory's name.
+    const IN_DIRECTORY: &[u8] = b"/default_%m";
+    let section = program.section_by_name(".rodata")?;
+    let mut texts = section.data().ok()?.split(|byte| *byte == 0);
+    let is_one = |text: &&[u8]| {
+        text.ends_with(b".profraw")
+            && text.windows(IN_DIRECTORY.len()).any(|part| part == IN_DIRECTORY)
+    };
+    texts.find(is_one).map(|text| OsStr::from_bytes(text).to_owned())
 }
 
 #[cfg(test)]

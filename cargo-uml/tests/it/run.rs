@@ -215,14 +215,16 @@ fn coverage_profiles_come_back() {
     let said = output(&mut tests);
     assert!(said.status.success(), "{}", text(&said));
     assert_eq!(fs::read_dir(&own).unwrap().count(), 1, "{}", text(&said));
-    // And where the compiler was told.
-    fs::remove_dir_all(&own).unwrap();
-    fs::create_dir(&own).unwrap();
-    let mut tests = package.uml(&["test", "--test", "two", "first"]);
-    tests.env("RUSTFLAGS", format!("-Cprofile-generate={}", own.display()));
-    let said = output(tests.arg("--rw-dir").arg(&own));
-    assert!(said.status.success(), "{}", text(&said));
-    assert!(fs::read_dir(&own).unwrap().count() > 0, "{}", text(&said));
+    // And where the compiler was told, with symbols and without.
+    for strip in ["none", "symbols"] {
+        fs::remove_dir_all(&own).unwrap();
+        fs::create_dir(&own).unwrap();
+        let mut tests = package.uml(&["test", "--test", "two", "first"]);
+        let flags = format!("-Cprofile-generate={} -Cstrip={strip}", own.display());
+        let said = output(tests.env("RUSTFLAGS", flags).arg("--rw-dir").arg(&own));
+        assert!(said.status.success(), "{}", text(&said));
+        assert!(fs::read_dir(&own).unwrap().count() > 0, "{strip}: {}", text(&said));
+    }
 }
 
 #[test]
