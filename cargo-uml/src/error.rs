@@ -173,6 +173,11 @@ pub(crate) enum Error {
     )]
     OutputOverridden { path: PathBuf },
     #[error(
+        "{path} was changed while the menus were open, so nothing was written; add the changes to it yourself",
+        path = path.display()
+    )]
+    OutputChanged { path: PathBuf },
+    #[error(
         "{name:?} can't be a kernel's name: it takes letters, digits and ._+-, with at most one / between such parts, \
          and not `default`; choose one with `--name`"
     )]
@@ -211,6 +216,7 @@ impl Error {
             | Error::Command { .. }
             | Error::UnknownKernel { .. }
             | Error::TreeChanged { .. }
+            | Error::OutputChanged { .. }
             | Error::Metadata { .. } => EXIT_FAILURE,
             Error::BadFragment { .. }
             | Error::OutputExists { .. }

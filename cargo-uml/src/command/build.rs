@@ -1,6 +1,8 @@
 //! `cargo uml kernel build` and `config`.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, Metadata, OpenOptions, Permissions};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::cli::{BuildArguments, ConfigArguments, WhatArguments};
@@ -50,7 +52,10 @@ pub(crate) fn config(
             reporter.note("Nothing was changed that a fragment can have, so none is written");
             return Ok(());
         }
-        output.write(&changes)?;
+        output.write(&changes).inspect_err(|_| {
+            // The work in the menus is not lost.
+            reporter.note(format_args!("The changes are:\n{}", lines(&changes)));
+        })?;
         reporter.note(format_args!(
             "{} options changed; build with them by `cargo uml kernel build … --fragment {}`",
             changes.len(),
@@ -64,7 +69,7 @@ pub(crate) fn config(
 #[derive(Debug)]
 struct Output<'a> {
     path: &'a Path,
-    /// What it says already, where it is one of the fragments that the menus begin with.
+    /// What it says before the menus, where it is one of the fragments that they begin with.
     old: String,
 }
 
@@ -108,11 +113,50 @@ impl<'a> Output<'a> {
             fragment::option(line)
                 .is_none_or(|option| changes.iter().all(|change| change.option != option))
         };
-        let kept = self.old.lines().filter(is_kept).map(str::to_owned);
-        let new = changes.iter().map(|Change { option, value }| format!("{option}={value}"));
-        let text: String = kept.chain(new).map(|line| line + "\n").collect();
-        fs::write(self.path, text).map_err(Error::io("write", self.path))
+        let kept: String =
+            self.old.lines().filter(is_kept).map(|line| line.to_owned() + "\n").collect();
+        let text = kept + &lines(changes);
+        match self.path.metadata() {
+            // A terminal, say.
+            Ok(found) if !found.is_file() => {
+                fs::write(self.path, text).map_err(Error::io("write", self.path))
+            }
+            found => self.replace(&text, found.ok()),
+        }
     }
+
+    /// Replaces the file, at once and only if it is as it was before the menus, which may have been open for hours.
+    fn replace(&self, text: &str, found: Option<Metadata>) -> Result<(), Error> {
+        let now = match &found {
+            Some(_) => fs::read_to_string(self.path).map_err(Error::io("read", self.path))?,
+            None => String::new(),
+        };
+        if now != self.old {
+            return Err(Error::OutputChanged { path: self.path.to_path_buf() });
+        }
+        // A link stays one.
+        let path = self.path.canonicalize().unwrap_or_else(|_| self.path.to_path_buf());
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let directory = parent.unwrap_or(Path::new("."));
+        let written = tempfile::Builder::new()
+            // What the umask leaves of it, as of any new file.
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(directory)
+            .and_then(|mut file| {
+                file.write_all(text.as_bytes())?;
+                if let Some(found) = found {
+                    file.as_file().set_permissions(found.permissions())?;
+                }
+                Ok(file)
+            })
+            .map_err(Error::io("create a file in", directory))?;
+        written.persist(&path).map(drop).map_err(|error| Error::io("write", self.path)(error.error))
+    }
+}
+
+/// The lines of a fragment that ask for this.
+fn lines(changes: &[Change]) -> String {
+    changes.iter().map(|Change { option, value }| format!("{option}={value}\n")).collect()
 }
 
 /// An option, and what it is to be now.

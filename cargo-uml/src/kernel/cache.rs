@@ -91,10 +91,22 @@ impl Cache {
     /// The undamaged kernel of the most preferred version that was built with `recipe` from a package or release that is
     /// wanted; where nobody says which, of the most preferred series only, as the mirror may have that.
     pub(crate) fn with_recipe(&self, recipe: &str, wanted: Option<&Wanted>) -> Option<Kernel> {
-        let is_wanted = |version: &Version| match wanted {
+        self.best_with_recipe(recipe, |version| match wanted {
             Some(wanted) => wanted.matches(version),
             None => version.series() == TESTED[0],
-        };
+        })
+    }
+
+    /// The same of any version: the last resort.
+    pub(crate) fn any_with_recipe(&self, recipe: &str) -> Option<Kernel> {
+        self.best_with_recipe(recipe, |_| true)
+    }
+
+    fn best_with_recipe(
+        &self,
+        recipe: &str,
+        is_wanted: impl Fn(&Version) -> bool,
+    ) -> Option<Kernel> {
         let mut found: Vec<(Version, Kernel)> = self
             .list()
             .into_iter()
@@ -188,6 +200,8 @@ mod tests {
         assert_eq!(found(Some("6.12")).as_deref(), Some("6.12.95"));
         assert_eq!(found(Some("6.12.64")).as_deref(), Some("6.12.64"));
         assert_eq!(found(None), None, "the mirror may have better");
+        assert_eq!(cache.any_with_recipe("r").unwrap().metadata.version, "6.12.95");
+        assert!(cache.any_with_recipe("x").is_none());
         for version in ["7.2.12", "7.2.9", "6.1.187"] {
             install(&cache, version);
         }

@@ -63,12 +63,15 @@ pub(crate) fn download(
 fn fetcher(url: &str, file: &Path, reporter: &Reporter) -> Result<Command, Error> {
     if process::find("curl").is_none() && process::find("wget").is_some() {
         let mut wget = Command::new("wget");
-        wget.args(["--no-verbose", "--tries=3", "-O"]).arg(file).arg("--").arg(url);
+        wget.args(["--no-verbose", "--tries=2", "--connect-timeout=20", "-O"]);
+        wget.arg(file).arg("--").arg(url);
         return Ok(wget);
     }
     tools::ensure(&[tools::CURL], reporter)?;
     let mut curl = Command::new("curl");
-    curl.args(["--fail", "--location", "--silent", "--show-error", "--retry", "3", "--output"]);
+    curl.args(["--fail", "--location", "--silent", "--show-error", "--retry", "1"]);
+    // Where packets are dropped, its own limit is minutes.
+    curl.args(["--connect-timeout", "20", "--output"]);
     curl.arg(file).arg("--").arg(url);
     Ok(curl)
 }

@@ -1,9 +1,12 @@
 //! What a kernel was built from, as hashes: equal inputs find the cached kernel, any change builds a new one.
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::Read;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
@@ -53,12 +56,16 @@ pub(crate) fn of_texts(texts: &[impl AsRef<[u8]>]) -> String {
 /// SHA-256 of the parts, each with its length, so that no two lists of parts look alike.
 fn digest(parts: &[impl AsRef<[u8]>]) -> String {
     let mut hash = Sha256::new();
+    add(&mut hash, parts);
+    hex(hash)
+}
+
+fn add(hash: &mut Sha256, parts: &[impl AsRef<[u8]>]) {
     for part in parts {
         let part = part.as_ref();
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
-    hex(hash)
 }
 
 /// SHA-256 of a file's content.
@@ -75,43 +82,64 @@ pub(crate) fn of_file(path: &Path) -> Result<String, Error> {
 }
 
 /// SHA-256 of the names, sizes and modification times below `tree`: cheap (a kernel tree's 90,000 files take under a
-/// second) and changes with every edit. `.git` is left out. Links are followed, as a build follows them, into each
-/// directory once; of one that leads nowhere the link itself counts.
-pub(crate) fn of_listing(tree: &Path) -> Result<String, Error> {
-    use std::os::unix::ffi::OsStrExt;
-    use std::os::unix::fs::MetadataExt;
-
+/// second) and changes with every edit. `.git` is left out.
+///
+/// Of a link, where it leads to counts. `follows` says of its path below `tree` whether what is there counts too, as it
+/// does to a build that reads it; each directory is entered once. What can't be read counts as such: most often a build
+/// does not need it, and where it does, the build says so.
+pub(crate) fn of_listing(tree: &Path, follows: impl Fn(&Path) -> bool) -> String {
     let mut hash = Sha256::new();
     let mut entered = HashSet::new();
     let mut directories = vec![tree.to_path_buf()];
     while let Some(directory) = directories.pop() {
-        let listing = std::fs::read_dir(&directory).map_err(Error::io("list", &directory))?;
-        let mut entries =
-            listing.collect::<Result<Vec<_>, _>>().map_err(Error::io("list", &directory))?;
-        entries.sort_by_key(std::fs::DirEntry::file_name);
-        for entry in entries.into_iter().filter(|entry| entry.file_name() != ".git") {
-            let path = entry.path();
-            let metadata = std::fs::metadata(&path)
-                .or_else(|_| entry.metadata())
-                .map_err(Error::io("read", &path))?;
-            if metadata.is_dir() {
-                if entered.insert((metadata.dev(), metadata.ino())) {
-                    directories.push(path);
-                }
+        let names = match names_in(&directory) {
+            Ok(names) => names,
+            Err(error) => {
+                add(&mut hash, &[below(tree, &directory), error.kind().to_string().as_bytes()]);
                 continue;
             }
-            hash.update(path.strip_prefix(tree).unwrap_or(&path).as_os_str().as_bytes());
-            hash.update([0]);
-            for number in [
-                metadata.size(),
-                metadata.mtime().cast_unsigned(),
-                metadata.mtime_nsec().cast_unsigned(),
-            ] {
-                hash.update(number.to_le_bytes());
+        };
+        for name in names {
+            let path = directory.join(name);
+            let mut metadata = fs::symlink_metadata(&path);
+            if let Ok(target) = path.read_link() {
+                add(&mut hash, &[below(tree, &path), target.as_os_str().as_bytes()]);
+                if follows(path.strip_prefix(tree).unwrap_or(&path)) {
+                    metadata = fs::metadata(&path).or(metadata);
+                }
+            }
+            match metadata {
+                Ok(found) if found.is_dir() => {
+                    if entered.insert((found.dev(), found.ino())) {
+                        directories.push(path);
+                    }
+                }
+                metadata => add(&mut hash, &[below(tree, &path), state(metadata).as_bytes()]),
             }
         }
     }
-    Ok(hex(hash))
+    hex(hash)
+}
+
+/// The sorted names in a directory but for `.git`.
+fn names_in(directory: &Path) -> io::Result<Vec<OsString>> {
+    let names = fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name()));
+    let mut names = names.collect::<io::Result<Vec<_>>>()?;
+    names.retain(|name| name != ".git");
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn below<'a>(tree: &Path, path: &'a Path) -> &'a [u8] {
+    path.strip_prefix(tree).unwrap_or(path).as_os_str().as_bytes()
+}
+
+/// What tells a file from the same one after an edit, but for its content; where that can't be had, why not.
+pub(crate) fn state(metadata: io::Result<Metadata>) -> String {
+    match metadata {
+        Ok(found) => format!("{} {}.{}", found.size(), found.mtime(), found.mtime_nsec()),
+        Err(error) => error.kind().to_string(),
+    }
 }
 
 fn hex(hash: Sha256) -> String {
@@ -163,26 +191,47 @@ mod tests {
     fn a_listing_changes_with_its_files_but_not_with_git() {
         let directory = tempfile::tempdir().unwrap();
         let tree = directory.path();
-        std::fs::create_dir_all(tree.join("a/b")).unwrap();
-        std::fs::create_dir(tree.join(".git")).unwrap();
-        std::fs::write(tree.join("a/b/c"), "1").unwrap();
-        let before = of_listing(tree).unwrap();
-        std::fs::write(tree.join(".git/index"), "1").unwrap();
-        assert_eq!(of_listing(tree).unwrap(), before);
-        std::fs::write(tree.join("a/b/c"), "12").unwrap();
-        assert_ne!(of_listing(tree).unwrap(), before);
+        fs::create_dir_all(tree.join("a/b")).unwrap();
+        fs::create_dir(tree.join(".git")).unwrap();
+        fs::write(tree.join("a/b/c"), "1").unwrap();
+        let listing = || of_listing(tree, |_| true);
+        let before = listing();
+        fs::write(tree.join(".git/index"), "1").unwrap();
+        assert_eq!(listing(), before);
+        fs::write(tree.join("a/b/c"), "12").unwrap();
+        assert_ne!(listing(), before);
     }
 
     #[test]
-    fn a_listing_follows_links_once() {
+    fn a_listing_follows_links_once_where_it_is_to() {
         use std::os::unix::fs::symlink;
         let (directory, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let tree = directory.path();
         symlink(other.path(), tree.join("other")).unwrap();
         symlink(tree, other.path().join("back")).unwrap();
         symlink("nowhere", tree.join("gone")).unwrap();
-        let before = of_listing(tree).unwrap();
-        std::fs::write(other.path().join("file"), "1").unwrap();
-        assert_ne!(of_listing(tree).unwrap(), before);
+        let follows = |path: &Path| path.starts_with("other");
+        let (before, of_itself) = (of_listing(tree, follows), of_listing(tree, |_| false));
+        fs::write(other.path().join("file"), "1").unwrap();
+        assert_ne!(of_listing(tree, follows), before);
+        assert_eq!(of_listing(tree, |_| false), of_itself);
+    }
+
+    #[test]
+    fn a_link_that_leads_elsewhere_changes_a_listing() {
+        use std::os::unix::fs::symlink;
+        let directory = tempfile::tempdir().unwrap();
+        let tree = directory.path();
+        let link = tree.join("driver");
+        let linked = |to: &str| {
+            let _ = fs::remove_file(&link);
+            symlink(to, &link).unwrap();
+            of_listing(tree, |_| true)
+        };
+        for name in ["a", "b"] {
+            fs::create_dir(tree.join(name)).unwrap();
+            fs::write(tree.join(name).join("x.c"), "").unwrap();
+        }
+        assert_ne!(linked("a"), linked("b"));
     }
 }

@@ -140,11 +140,35 @@ impl Order {
         if let Some(kernel) = self.cached(cache) {
             return Ok(kernel);
         }
-        let plan = self.plan(cache, reporter)?;
+        tools::ensure(&tools::BUILD, reporter)?;
+        let source = match self.choice.source(&cache.sources(), reporter) {
+            Ok(source) => source,
+            Err(error) => return self.last_resort(cache, error, reporter),
+        };
+        let plan = self.plan(source)?;
         match cache.with_content(&plan.content) {
             Some(kernel) => Ok(kernel),
             None => self.build(cache, &plan, reporter),
         }
+    }
+
+    /// Where nobody says which version, one of another series than the preferred serves if no source can be had.
+    fn last_resort(
+        &self,
+        cache: &Cache,
+        error: Error,
+        reporter: &Reporter,
+    ) -> Result<Kernel, Error> {
+        let kernel = match self.choice {
+            Choice::Best => cache.any_with_recipe(&self.recipe()),
+            Choice::Version(_) | Choice::Release(_) | Choice::Path(_) => None,
+        };
+        let Some(kernel) = kernel else { return Err(error) };
+        reporter.note(format_args!(
+            "{error}\nTaking Linux {}, which was built earlier",
+            kernel.metadata.version
+        ));
+        Ok(kernel)
     }
 
     fn shown(&self) -> String {
@@ -154,9 +178,7 @@ impl Order {
         }
     }
 
-    fn plan(&self, cache: &Cache, reporter: &Reporter) -> Result<Plan, Error> {
-        tools::ensure(&tools::BUILD, reporter)?;
-        let source = self.choice.source(&cache.sources(), reporter)?;
+    fn plan(&self, source: Source) -> Result<Plan, Error> {
         let compiler = tools::compiler(&self.all_fragments())?;
         let content = identity::content(&self.recipe(), &source.identity, &compiler);
         Ok(Plan { source, compiler, content })
@@ -282,7 +304,8 @@ impl Order {
         tools::ensure(&[tools::NCURSES], reporter)?;
         let work = format!("configuring {}", self.shown());
         let _lock = BuildLock::take(cache, &work, reporter)?;
-        let plan = self.plan(cache, reporter)?;
+        tools::ensure(&tools::BUILD, reporter)?;
+        let plan = self.plan(self.choice.source(&cache.sources(), reporter)?)?;
         let (build, _) = self.configured(cache, &plan, "config", reporter)?;
         let read = || fs::read_to_string(build.config()).map_err(Error::io("read", build.config()));
         let before = read()?;

@@ -45,20 +45,39 @@ const SUBMODULE: &[u8] = b"160000 ";
 /// Of a git checkout it is the commit, so that a fresh clone finds the cached kernel, and a hash of the local changes,
 /// so that a file that was only touched or changed back is no change. Any other tree is its listing.
 pub(crate) fn identity(tree: &Path) -> Result<String, Error> {
-    match git_identity(tree)? {
+    identity_where(tree, &|path| is_read(tree, path))
+}
+
+/// The identity of a tree or a part of it, which a build reads in the places for which `is_read` holds.
+fn identity_where(tree: &Path, is_read: &dyn Fn(&Path) -> bool) -> Result<String, Error> {
+    match git_identity(tree, is_read)? {
         Some(identity) => Ok(identity),
-        None => Ok(format!("tree:{}", identity::of_listing(tree)?)),
+        None => Ok(format!("tree:{}", identity::of_listing(tree, is_read))),
     }
 }
 
+/// Whether the kernel's build may read what lies at this path below the tree: files at its top and directories of the
+/// kernel's kind. Elsewhere may be the root directory of a guest, with links into the host's `/run`, or somebody's work.
+fn is_read(tree: &Path, path: &Path) -> bool {
+    let Some(first) = path.components().next() else { return true };
+    let first = Path::new(first.as_os_str());
+    if first == path && !tree.join(first).is_dir() {
+        return true;
+    }
+    let has = |name: &&str| tree.join(first).join(name).exists();
+    // These two have neither makefile.
+    ["arch", "include"].iter().any(|name| first == Path::new(name))
+        || ["Makefile", "Kbuild", "Kconfig"].iter().any(has)
+}
+
 /// `None` where git has nothing to say of the tree.
-fn git_identity(tree: &Path) -> Result<Option<String>, Error> {
+fn git_identity(tree: &Path, is_read: &dyn Fn(&Path) -> bool) -> Result<Option<String>, Error> {
     if !tree.join(".git").exists() {
         return Ok(None);
     }
     let Some(commit) = git(tree, &["rev-parse", "HEAD"]) else { return Ok(None) };
     let commit = String::from_utf8_lossy(&commit).trim().to_owned();
-    let Some(changes) = changes(tree)? else { return Ok(None) };
+    let Some(changes) = changes(tree, is_read)? else { return Ok(None) };
     if changes.is_empty() {
         return Ok(Some(format!("git:{commit}")));
     }
@@ -66,7 +85,7 @@ fn git_identity(tree: &Path) -> Result<Option<String>, Error> {
 }
 
 /// What the tree has beside its commit: changed files, files that git does not know, and what submodules have.
-fn changes(tree: &Path) -> Result<Option<Vec<Vec<u8>>>, Error> {
+fn changes(tree: &Path, is_read: &dyn Fn(&Path) -> bool) -> Result<Option<Vec<Vec<u8>>>, Error> {
     let diff = [
         "diff",
         "HEAD",
@@ -86,7 +105,8 @@ fn changes(tree: &Path) -> Result<Option<Vec<Vec<u8>>>, Error> {
     let mut changes: Vec<Vec<u8>> =
         Some(diff).filter(|diff| !diff.is_empty()).into_iter().collect();
     for name in names(&untracked) {
-        changes.push([name, b" ", content(&path(tree, name))?.as_bytes()].concat());
+        let is_read = is_read(Path::new(OsStr::from_bytes(name)));
+        changes.push([name, b" ", content(&path(tree, name), is_read).as_bytes()].concat());
     }
     // The diff says of a submodule which commit it has, and of its changes only that there are some.
     let is_submodule = |entry: &&[u8]| entry.starts_with(SUBMODULE);
@@ -94,9 +114,10 @@ fn changes(tree: &Path) -> Result<Option<Vec<Vec<u8>>>, Error> {
         let name = entry.splitn(2, |byte| *byte == b'\t').nth(1).unwrap_or_default();
         let submodule = path(tree, name);
         if submodule.join(".git").exists() {
-            let identity = identity(&submodule)?;
+            let name = Path::new(OsStr::from_bytes(name));
+            let identity = identity_where(&submodule, &|path| is_read(&name.join(path)))?;
             if !identity.starts_with("git:") || identity.contains('+') {
-                changes.push([name, b" ", identity.as_bytes()].concat());
+                changes.push([name.as_os_str().as_bytes(), b" ", identity.as_bytes()].concat());
             }
         }
     }
@@ -122,14 +143,27 @@ fn path(tree: &Path, name: &[u8]) -> PathBuf {
     tree.join(OsStr::from_bytes(name))
 }
 
-/// A hash of a file; of a directory, such as another repository in this one, its listing. A link is what it leads to,
-/// or itself where that is nothing.
-fn content(path: &Path) -> Result<String, Error> {
-    if path.is_dir() {
-        return identity::of_listing(path);
-    }
-    match path.read_link() {
-        Ok(target) if !path.exists() => Ok(format!("link to {}", target.display())),
-        _ => identity::of_file(path),
+/// Bytes of a file that is read to tell whether it has changed. Larger ones are images, of which time and size tell.
+const MOST: u64 = 1 << 20;
+
+/// What an untracked file is: its content if a build may read it, else its state. Of a directory, such as another
+/// repository in this one, it is the listing; of a link where it leads to, with what is there if a build may read it.
+/// What can't be read counts as such: a build that needs it says so.
+fn content(path: &Path, is_read: bool) -> String {
+    let link = path.read_link().ok();
+    let metadata = match (&link, is_read) {
+        (Some(_), true) => path.metadata().or_else(|_| path.symlink_metadata()),
+        _ => path.symlink_metadata(),
+    };
+    let found = match metadata {
+        Ok(found) if found.is_dir() => identity::of_listing(path, |_| is_read),
+        Ok(found) if found.is_file() && is_read && found.len() <= MOST => {
+            identity::of_file(path).unwrap_or_else(|_| identity::state(Ok(found)))
+        }
+        metadata => identity::state(metadata),
+    };
+    match link {
+        Some(target) => format!("link to {}: {found}", target.display()),
+        None => found,
     }
 }

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use uml_test::{Error, Vm};
 
 use super::options::GuestOptions;
-use super::profiles::Profiles;
+use super::profiles::{self, Profiles};
 use super::watch::{Found, Watch};
 use super::{record, terminal};
 use crate::kernel::cache::Cache;
@@ -98,8 +98,16 @@ impl Guest {
     ) -> anyhow::Result<Self> {
         let directory = std::env::current_dir().context("no working directory")?;
         let options = options.clone().absolute().context("no working directory")?;
-        let profiles = Profiles::of(program, &directory)?;
-        let (vm, keeps) = boot(&options, program, is_suite, &directory, &profiles)?;
+        let package =
+            std::env::var_os("CARGO_MANIFEST_DIR").map_or(directory.clone(), PathBuf::from);
+        let host = uml_test::Host::of(&package)?;
+        let is_set = options.env.iter().any(|(name, _)| name == profiles::VARIABLE)
+            || host.config().env.contains_key(profiles::VARIABLE);
+        let profiles = match is_set {
+            true => Profiles::None, // The user knows where to.
+            false => Profiles::of(program, &directory)?,
+        };
+        let (vm, keeps) = boot(&host, &options, program, is_suite, &profiles)?;
         Ok(Guest { vm, keeps, keeps_console: options.keep, profiles })
     }
 
@@ -145,26 +153,28 @@ impl Guest {
             }
             (false, true, How::Itself { .. }) => vm.shutdown(),
             // Nothing on the host is waiting for anything of it.
-            (false, ..) => Ok(()),
+            (false, ..) => {
+                drop(vm);
+                Ok(())
+            }
         };
         if keeps && matches!(how, How::Itself { .. }) {
             stopped.context("the program ended, but not all that it wrote may be there")?;
         }
-        profiles.bring_back()?;
-        Ok(Ended { how, kept })
+        // How the program ended is known all the same.
+        let lost = profiles.bring_back().err().map(|error| format!("{error:#}"));
+        Ok(Ended { how, kept, lost })
     }
 }
 
 /// A guest, and whether it may write anything on the host.
 fn boot(
+    host: &uml_test::Host,
     options: &GuestOptions,
     program: &OsStr,
     is_suite: bool,
-    directory: &Path,
     profiles: &Profiles,
 ) -> anyhow::Result<(Vm, bool)> {
-    let package = std::env::var_os("CARGO_MANIFEST_DIR").map_or(directory.into(), PathBuf::from);
-    let host = uml_test::Host::of(&package)?;
     let mut builder = host.builder().keep(program);
     if let Some(kernel) = &options.kernel {
         let chosen = matrix::choose(&[kernel.into()], Cache::locate().ok().as_ref())?;
@@ -220,6 +230,8 @@ pub(crate) struct Ended {
     pub(crate) how: How,
     /// Where the console is kept.
     kept: Option<PathBuf>,
+    /// Why the host does not have the program's profiles.
+    lost: Option<String>,
 }
 
 #[derive(Debug)]
@@ -233,12 +245,18 @@ pub(crate) enum How {
 impl Ended {
     #[cfg(test)]
     pub(crate) fn of(how: How) -> Self {
-        Ended { how, kept: None }
+        Ended { how, kept: None, lost: None }
     }
 
     /// Whether the program succeeded.
     pub(crate) fn is_success(&self) -> bool {
         matches!(self.how, How::Itself { status, .. } if status.success())
+    }
+
+    /// Whether the program ended in another way than a harness whose tests failed.
+    pub(crate) fn is_crash(&self) -> bool {
+        matches!(self.how, How::Itself { status, .. }
+            if !status.success() && status.code() != Some(super::EXIT_TESTS_FAILED))
     }
 
     /// The word for it in a result record, where it was no success.
@@ -288,8 +306,11 @@ impl Ended {
         notes
     }
 
-    /// Says where the console is, if it is kept.
-    pub(crate) fn tell_console(&self, reporter: &Reporter) {
+    /// Says where the console is, if it is kept, and which profiles are not.
+    pub(crate) fn tell_files(&self, reporter: &Reporter) {
+        if let Some(lost) = &self.lost {
+            reporter.note(format_args!("cargo uml: {lost}"));
+        }
         if let Some(path) = &self.kept {
             reporter.note(format_args!("cargo uml: the guest's console is in {}", path.display()));
         }
@@ -305,7 +326,7 @@ impl Ended {
         for note in self.explain() {
             reporter.note(format_args!("cargo uml: {note}"));
         }
-        self.tell_console(reporter);
+        self.tell_files(reporter);
         match self.how {
             How::Itself { status, .. } => match status.signal() {
                 Some(number) => die_of(number),

@@ -201,7 +201,7 @@ impl Binary {
         let output = std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner));
         let (outcome, found) = match ended {
             Ok((ended, found)) => {
-                ended.tell_console(reporter);
+                ended.tell_files(reporter);
                 (judge(&ended, &output, &found), found)
             }
             Err(error) => {

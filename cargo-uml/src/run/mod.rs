@@ -232,7 +232,7 @@ fn conclude(ended: Ended, found: &Found, options: &TestOptions, reporter: &Repor
             }
         }
         if ended.is_success() {
-            ended.tell_console(reporter);
+            ended.tell_files(reporter);
             std::process::exit(EXIT_TESTS_FAILED);
         }
     }
@@ -242,7 +242,8 @@ fn conclude(ended: Ended, found: &Found, options: &TestOptions, reporter: &Repor
 /// The annotations of a run that was no success.
 ///
 /// A passing test may panic too: where libtest says which have failed, only their panics count. Each of those has an
-/// annotation, also where no panic is known to be its own; and a run of which nothing else is known has one for its end.
+/// annotation, also where no panic is known to be its own. So has the end of a run that crashed, which failed tests do
+/// not explain, or of which nothing else is known.
 fn annotations(ended: &Ended, found: &Found) -> Vec<String> {
     let counts =
         |panic: &&watch::Panic| found.failed.is_empty() || found.failed.contains(&panic.thread);
@@ -252,7 +253,7 @@ fn annotations(ended: &Ended, found: &Found) -> Vec<String> {
     let mut all: Vec<String> = panics.iter().map(|panic| github::panic(panic)).collect();
     all.extend(failed.map(|test| github::failure(test, "the test failed")));
     all.extend(ended.explain().iter().map(|note| github::failure("cargo uml", note)));
-    if all.is_empty() {
+    if all.is_empty() || ended.is_crash() {
         all.push(github::failure("cargo uml", &ended.shown()));
     }
     all
@@ -318,7 +319,11 @@ mod tests {
         assert_eq!(annotations(101 << 8, &error), [panics, fails]);
         let [signal] = &annotations(11, "test a ... ")[..] else { panic!() };
         assert!(signal.starts_with("::error title=cargo uml::signal: 11"), "{signal}");
-        assert_eq!(annotations(3 << 8, ""), ["::error title=cargo uml::exit status: 3"]);
+        let exit = "::error title=cargo uml::exit status: 3";
+        assert_eq!(annotations(3 << 8, ""), [exit]);
+        // An earlier panic is not why.
+        assert_eq!(annotations(3 << 8, panicked), [panics, exit]);
+        assert_eq!(annotations(11, panicked), [panics, signal]);
     }
 
     #[test]

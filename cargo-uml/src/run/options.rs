@@ -145,10 +145,11 @@ fn located(kernel: String, cache: Option<&Cache>) -> std::io::Result<String> {
 }
 
 /// Whether a word behind `--deny-skips` can be no filter of tests: their names have no white space and nothing that is
-/// special in a regular expression, and an option has a hyphen.
+/// special in a regular expression, but for doctests', such as `src/lib.rs - f (line 7)`; and an option has a hyphen.
 fn is_surely_a_pattern(word: &str) -> bool {
     let is_special = |letter: char| letter.is_whitespace() || "|*?+^$()[]{}\\".contains(letter);
-    !word.starts_with('-') && word.contains(is_special)
+    let is_doctests = word.contains(" - ") || word.contains("(line ");
+    !word.starts_with('-') && !is_doctests && word.contains(is_special)
 }
 
 fn pattern_apart(pattern: &str) -> clap::Error {
@@ -326,6 +327,9 @@ mod tests {
         assert!(options.test.isolate && options.guest.keep);
         assert_eq!(options.test.deny_skips.as_deref(), Some(""), "a value has an equals sign");
         assert_eq!(rest, ["a", "b", "c"]);
+        for doctest in ["src/lib.rs - f (line 7)", "lib.rs - f", "f (line 7)"] {
+            assert_eq!(extract(&["--deny-skips", doctest]).1, [doctest]);
+        }
         assert_eq!(extract(&["--deny-skips=x y"]).0.test.deny_skips.as_deref(), Some("x y"));
     }
 

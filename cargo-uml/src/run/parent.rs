@@ -121,7 +121,13 @@ mod tests {
         assert_eq!(start_time_in(stat), Some(4711));
         assert_eq!(start_time_in(""), None);
         let own = start_time(Pid::this());
-        assert!(own.is_some() && start_time(Pid::from_raw(1)) != own);
+        // Some clock ticks.
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        let mut later = Command::new("sleep").arg("60").spawn().unwrap();
+        let its = start_time(Pid::from_raw(i32::try_from(later.id()).unwrap()));
+        later.kill().unwrap();
+        later.wait().unwrap();
+        assert!(own.is_some() && its.is_some() && its != own);
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! What a file to be run is, as far as that decides where and whether it runs.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use object::read::ReadCache;
-use object::{Architecture, BinaryFormat, Object};
+use object::{Architecture, BinaryFormat, Object, ObjectSection, ObjectSymbol};
 
 /// The section by which a program that has uml-test in it is known; `uml-test/src/note.rs` makes it.
 const NOTE: &str = ".note.uml-test";
@@ -43,12 +45,40 @@ impl Program {
     }
 }
 
-/// Whether a program writes profiles at its end: whether LLVM's counters are in it.
-pub(super) fn is_for_coverage(path: &Path) -> bool {
+/// A program that writes profiles at its end: LLVM's counters are in it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Instrumented {
+    /// The file that its compiler was told of, as `-Cprofile-generate=DIR` does.
+    pub(super) file: Option<OsString>,
+}
+
+/// Looks whether a program is one.
+pub(super) fn instrumented(path: &Path) -> Option<Instrumented> {
     const COUNTERS: &str = "__llvm_prf_cnts";
-    let Ok(file) = File::open(path) else { return false };
-    let cache = ReadCache::new(file);
-    object::File::parse(&cache).is_ok_and(|file| file.section_by_name(COUNTERS).is_some())
+    const FILE: &str = "__llvm_profile_filename";
+    let cache = ReadCache::new(File::open(path).ok()?);
+    let program = object::File::parse(&cache).ok()?;
+    program.section_by_name(COUNTERS)?;
+    let name = program.symbol_by_name(FILE).and_then(|symbol| {
+        let section = program.section_by_index(symbol.section_index()?).ok()?;
+        let text = section.data_range(symbol.address(), symbol.size()).ok()??;
+        let text = text.split(|byte| *byte == 0).next().filter(|text| !text.is_empty())?;
+        Some(OsStr::from_bytes(text).to_owned())
+    });
+    Some(Instrumented { file: name.or_else(|| unnamed_file(&program)) })
+}
+
+/// Such a file of a program without symbols, which has it among all its texts: at least that it lies in a directory.
+fn unnamed_file<'a>(program: &impl Object<'a>) -> Option<OsString> {
+    /// With what compilers add to a directory's name.
+    const IN_DIRECTORY: &[u8] = b"/default_%m";
+    let section = program.section_by_name(".rodata")?;
+    let mut texts = section.data().ok()?.split(|byte| *byte == 0);
+    let is_one = |text: &&[u8]| {
+        text.ends_with(b".profraw")
+            && text.windows(IN_DIRECTORY.len()).any(|part| part == IN_DIRECTORY)
+    };
+    texts.find(is_one).map(|text| OsStr::from_bytes(text).to_owned())
 }
 
 #[cfg(test)]

@@ -246,7 +246,7 @@ pub(crate) fn run(command: &mut Command) -> Run {
 }
 
 /// Longer than any of these takes, also where cargo compiles on a machine with other work.
-const DEADLINE: Duration = Duration::from_secs(600);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(600);
 
 /// Runs a command to its end, with all that it wrote. One that hangs is killed, with all that it started.
 pub(crate) fn finished(command: &mut Command) -> Output {
@@ -293,10 +293,11 @@ fn what_hangs_is_ended_with_all_that_it_started() {
     let script = format!("echo up; sleep 100 & echo $! > {}/pid; wait", dir.path().display());
     let panic = std::panic::catch_unwind(|| {
         let mut hangs = Command::new("sh");
-        finished_within(hangs.arg("-c").arg(&script), Duration::from_millis(500))
+        // Time for the shell to start where other tests run.
+        finished_within(hangs.arg("-c").arg(&script), Duration::from_secs(5))
     });
     let message = *panic.unwrap_err().downcast::<String>().unwrap();
-    assert!(message.contains("not ended after 500ms; it said: up"), "{message}");
+    assert!(message.contains("not ended after 5s; it said: up"), "{message}");
     let pid = fs::read_to_string(dir.path().join("pid")).unwrap();
     let stat = || fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
     // Nobody may have waited for it yet.

@@ -364,6 +364,10 @@ fn saves_a_changed_configuration_as_a_fragment() {
     let mut config = fixture.uml(&["kernel", "config", tree.to_str().unwrap(), "--output"]);
     run(config.arg(&output).env("CPATH", &header)).succeeds();
     assert_eq!(fs::read_to_string(&output).unwrap(), "CONFIG_MINE=y\nCONFIG_VETH=n\n");
+    // As any new file is.
+    fs::write(fixture.path().join("new"), "").unwrap();
+    let mode = |path: &Path| path.metadata().unwrap().permissions();
+    assert_eq!(mode(&output), mode(&fixture.path().join("new")));
     assert_eq!(fixture.kernels(), NONE);
     let linux = fixture.build(&["--fragment", output.to_str().unwrap()]);
     assert_eq!(fixture.named("7.2:mine").as_deref(), linux.parent());
@@ -386,6 +390,14 @@ fn saves_a_changed_configuration_as_a_fragment() {
     assert!(said.stderr.contains("CONFIG_MOD=m is left out"), "{}", said.stderr);
     let written = "# Of me\nCONFIG_MINE=y # optional before 6.7\nCONFIG_VETH=y\n";
     assert_eq!(fs::read_to_string(&output).unwrap(), written);
+
+    // What is written to it while the menus are open stays, and so do the changes.
+    let menu = format!("echo '# Meanwhile' >> {mine}; echo CONFIG_MOD=y >> $1\n");
+    fs::write(fixture.at_home("menu"), menu).unwrap();
+    config(&["--fragment", mine])
+        .fails(1, &["mine.config was changed while the menus were open", "\nCONFIG_MOD=y\n"]);
+    assert_eq!(fs::read_to_string(&output).unwrap(), format!("{written}# Meanwhile\n"));
+    fs::write(&output, written).unwrap();
 
     // What would be lost is refused before the menus.
     fs::write(fixture.at_home("menu"), "touch $HOME/menus\n").unwrap();

@@ -80,8 +80,9 @@ impl Mirror {
         let mut command = self.fixture.uml(arguments);
         let bin = self.fixture.path().join("bin");
         command.env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()));
-        // Nobody listens there.
+        // Nobody listens there, and no proxy of the machine's is to answer for it.
         command.env("CARGO_UML_KERNEL_ORG", "http://127.0.0.1:9");
+        command.env("no_proxy", "*").env("NO_PROXY", "*");
         command
     }
 
@@ -148,14 +149,40 @@ fn an_unreachable_mirror_is_an_error_that_names_what_was_tried() {
     );
 }
 
+/// Where no source can be had, a kernel of another series serves who does not say which.
+#[test]
+fn a_kernel_of_another_series_is_the_last_resort() {
+    let mirror = Mirror::new();
+    mirror.set_offline();
+    mirror.fixture.set_version("6.12.99");
+    let linux = mirror.fixture.build(&[]);
+    let metadata = linux.with_file_name("kernel.toml");
+    let text = fs::read_to_string(&metadata).unwrap();
+    fs::write(&metadata, text.replace("\"tree\"", "\"release\"")).unwrap();
+    fs::remove_dir_all(mirror.fixture.cache().join("names")).unwrap();
+    let said = run(&mut mirror.uml(&["kernel", "build"]));
+    assert_eq!(said.kernel(), linux);
+    for text in ["could not download", "Taking Linux 6.12.99, which was built earlier"] {
+        assert!(said.stderr.contains(text), "{text:?} is missing from {}", said.stderr);
+    }
+    assert_eq!(mirror.fixture.named("6.12").as_deref(), linux.parent());
+    run(&mut mirror.uml(&["kernel", "build", "7.2"])).fails(4, &["could not download"]);
+}
+
 #[test]
 fn a_machine_without_apt_is_told_to_pass_a_source() {
     let mirror = Mirror::new();
     let bin = mirror.fixture.path().join("few");
     fs::create_dir(&bin).unwrap();
-    for name in ["gcc", "make", "flex", "bison", "bc", "ld", "objcopy", "tar", "xz", "curl"] {
-        std::os::unix::fs::symlink(format!("/usr/bin/{name}"), bin.join(name)).unwrap();
+    let path = std::env::var_os("PATH").unwrap();
+    let find = |name: &str| {
+        std::env::split_paths(&path).map(|dir| dir.join(name)).find(|path| path.exists())
+    };
+    for name in ["gcc", "make", "flex", "bison", "bc", "ld", "objcopy", "tar", "xz"] {
+        std::os::unix::fs::symlink(find(name).unwrap(), bin.join(name)).unwrap();
     }
+    let fetcher = find("curl").or_else(|| find("wget")).unwrap();
+    std::os::unix::fs::symlink(&fetcher, bin.join(fetcher.file_name().unwrap())).unwrap();
     let says = [
         "no apt-get on this machine",
         "name a Linux source tree or a tarball",

@@ -1,7 +1,7 @@
 //! A package that knows nothing of uml-test, and the real `cargo-uml` run in it.
 
 use std::fs;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
@@ -130,6 +130,30 @@ pub(crate) fn becomes_empty(dir: &Path, after: impl std::fmt::Debug) {
     while fs::read_dir(dir).unwrap().count() > 0 {
         assert!(Instant::now() < deadline, "{after:?}: the run directory stays");
         std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A process with all that it starts, which is killed if the test fails.
+pub(crate) struct Running(Child);
+
+impl Running {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        Running(command.process_group(0).spawn().unwrap())
+    }
+
+    /// Ends the process alone by a signal, which is not caught.
+    pub(crate) fn killed(&mut self, signal: i32) {
+        killed(&mut self.0, signal);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let group = nix::unistd::Pid::from_raw(self.0.id() as i32);
+            let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
+            let _ = self.0.wait();
+        }
     }
 }
 

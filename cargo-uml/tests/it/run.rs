@@ -8,8 +8,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::fixture::real_kernel;
-use crate::package::{Package, TESTS, becomes_empty, has_nextest, killed, output, text, uml};
+use crate::fixture::{DEADLINE, real_kernel};
+use crate::package::{
+    Package, Running, TESTS, becomes_empty, has_nextest, killed, output, text, uml,
+};
 
 #[test]
 fn a_program_ends_as_on_the_host() {
@@ -173,7 +175,7 @@ fn coverage_profiles_come_back() {
         assert!(found.iter().all(|profile| profile.starts_with(MAGIC)));
     }
     // In the working directory, where it names none.
-    for name in [None, Some("mine.profraw")] {
+    for name in [None, Some("mine.prof")] {
         tests.env_remove("LLVM_PROFILE_FILE");
         tests.envs(name.map(|name| ("LLVM_PROFILE_FILE", name)));
         let said = output(&mut tests);
@@ -181,7 +183,10 @@ fn coverage_profiles_come_back() {
         let mut found = Vec::new();
         for entry in fs::read_dir(package.path()).unwrap() {
             let path = entry.unwrap().path();
-            if path.extension().is_some_and(|extension| extension == "profraw") {
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "profraw" || extension == "prof")
+            {
                 assert!(fs::read(&path).unwrap().starts_with(MAGIC));
                 fs::remove_file(&path).unwrap();
                 found.push(path.file_name().unwrap().to_str().unwrap().to_owned());
@@ -194,6 +199,31 @@ fn coverage_profiles_come_back() {
             1,
             "{found:?}"
         );
+    }
+    // What can't be kept there does not change how the program ended.
+    package.write("taken.prof", "the user's");
+    let said = output(tests.env("LLVM_PROFILE_FILE", "taken.prof"));
+    assert!(said.status.success(), "{}", text(&said));
+    assert!(text(&said).contains("could not keep taken.prof: "), "{}", text(&said));
+    assert_eq!(fs::read(package.path().join("taken.prof")).unwrap(), b"the user's");
+
+    // Where the user says it to the guest, and may have its directory written.
+    let own = package.path().join("own");
+    fs::create_dir(&own).unwrap();
+    tests.env_remove("LLVM_PROFILE_FILE").arg("--rw-dir").arg(&own);
+    tests.args(["--env", &format!("LLVM_PROFILE_FILE={}/%p.x", own.display())]);
+    let said = output(&mut tests);
+    assert!(said.status.success(), "{}", text(&said));
+    assert_eq!(fs::read_dir(&own).unwrap().count(), 1, "{}", text(&said));
+    // And where the compiler was told, with symbols and without.
+    for strip in ["none", "symbols"] {
+        fs::remove_dir_all(&own).unwrap();
+        fs::create_dir(&own).unwrap();
+        let mut tests = package.uml(&["test", "--test", "two", "first"]);
+        let flags = format!("-Cprofile-generate={} -Cstrip={strip}", own.display());
+        let said = output(tests.env("RUSTFLAGS", flags).arg("--rw-dir").arg(&own));
+        assert!(said.status.success(), "{}", text(&said));
+        assert!(fs::read_dir(&own).unwrap().count() > 0, "{strip}: {}", text(&said));
     }
 }
 
@@ -309,13 +339,13 @@ fn the_guests_of_doctests_go_with_cargo() {
     let dir = tempfile::Builder::new().prefix("gone-").tempdir_in("/dev/shm").unwrap();
     let mut running = package.uml(&["test", "--doc"]);
     running.env("UML_TEST_RUN_DIR", dir.path()).stdin(Stdio::null());
-    let mut running = running.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut running = Running::start(running.stdout(Stdio::null()).stderr(Stdio::null()));
+    let deadline = Instant::now() + DEADLINE;
     while fs::read_dir(dir.path()).unwrap().count() == 0 {
         assert!(Instant::now() < deadline, "no doctest runs");
         std::thread::sleep(Duration::from_millis(10));
     }
-    killed(&mut running, 9);
+    running.killed(9);
     becomes_empty(dir.path(), "cargo");
 }
 

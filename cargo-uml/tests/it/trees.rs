@@ -109,6 +109,7 @@ fn changes_that_git_does_not_show_give_another_kernel_too() {
         fs::create_dir(directory).unwrap();
     }
     git(&nested, &["init", "-q"]);
+    fs::write(outside.join("Makefile"), "").unwrap();
     std::os::unix::fs::symlink(&outside, tree.join("linked")).unwrap();
     std::os::unix::fs::symlink("nowhere", tree.join("dangling")).unwrap();
     fs::write(tree.join(".git/info/exclude"), "mine.c\n").unwrap();
@@ -135,6 +136,37 @@ fn changes_that_git_does_not_show_give_another_kernel_too() {
     let mut other = fixture.uml(&["kernel", "build", tree.to_str().unwrap()]);
     other.env("GIT_DIR", inner.join(".git")).env("GIT_INDEX_FILE", inner.join(".git/index"));
     assert_eq!(run(&mut other).kernel(), *known.last().unwrap());
+}
+
+/// A guest's root directory in the tree: what it has of links and of files that nobody may read is nothing to a build.
+#[test]
+fn what_no_build_reads_does_not_disturb_one() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    for is_git in [true, false] {
+        let fixture = Fixture::new();
+        let tree = fixture.tree();
+        if is_git {
+            git(&tree, &["init", "-q"]);
+            git(&tree, &["add", "."]);
+            git(&tree, &["commit", "-qm", "x"]);
+        }
+        let (root, busy) = (tree.join("root"), fixture.path().join("busy"));
+        for directory in [&root, &busy] {
+            fs::create_dir(directory).unwrap();
+        }
+        symlink(&busy, root.join("run")).unwrap();
+        symlink("/proc/self/mounts", root.join("mtab")).unwrap();
+        fs::write(root.join("shadow"), "").unwrap();
+        fs::set_permissions(root.join("shadow"), fs::Permissions::from_mode(0o000)).unwrap();
+        nix::unistd::mkfifo(&tree.join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let built = fixture.build(&[]);
+        fs::write(busy.join("log"), "1").unwrap();
+        assert_eq!(fixture.build(&[]), built);
+        // But a link itself counts.
+        fs::remove_file(root.join("run")).unwrap();
+        symlink("elsewhere", root.join("run")).unwrap();
+        assert_ne!(fixture.build(&[]), built);
+    }
 }
 
 /// A localversion file, as PREEMPT_RT and linux-next have them.
