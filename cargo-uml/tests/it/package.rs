@@ -4,8 +4,10 @@ use std::fs;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{SigHandler, Signal, signal};
 use tempfile::TempDir;
 
 use crate::fixture::{finished, real_kernel, skip};
@@ -97,6 +99,7 @@ impl Package {
 
 /// The command, with the machine's kernel.
 pub(crate) fn uml(arguments: &[&str]) -> Command {
+    hear_signals();
     let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-uml"));
     // Set by the cargo that runs this; the package's own is asked for.
     for name in ["CARGO_MANIFEST_DIR", "CARGO_TARGET_DIR", "UML_TEST_MEM"] {
@@ -104,6 +107,19 @@ pub(crate) fn uml(arguments: &[&str]) -> Command {
     }
     command.args(arguments).env("UML_TEST_KERNEL", real_kernel());
     command
+}
+
+/// A shell's background job ignores Ctrl-C, one under nohup a terminal's end, and both are inherited:
+/// what is signalled here must hear it.
+#[expect(unsafe_code, reason = "signal handlers can be unsafe, this one is the default")]
+fn hear_signals() {
+    static HEARD: Once = Once::new();
+    HEARD.call_once(|| {
+        for heard in [Signal::SIGINT, Signal::SIGHUP] {
+            // SAFETY: the default action runs no code of ours.
+            unsafe { signal(heard, SigHandler::SigDfl) }.expect("both can be set");
+        }
+    });
 }
 
 pub(crate) fn text(output: &Output) -> String {
