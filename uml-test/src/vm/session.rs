@@ -3,6 +3,8 @@
 //! A reader thread follows the agent as a state machine; an event that does not fit the state is
 //! an error that names the channel, never a test's failure.
 
+mod backlog;
+
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -16,6 +18,7 @@ use uml_test_protocol::{
 };
 
 use crate::outcome::ChannelEnd;
+pub(crate) use backlog::{Backlog, Closing};
 
 /// What a process does.
 #[derive(Debug)]
@@ -43,77 +46,22 @@ pub(crate) enum Interrupted {
     Refused(Failure),
 }
 
-/// How much of a process's output waits for whoever takes it. Where that is much, the session reads
-/// nothing more: the guest then waits as a program does whose pipe is full.
-pub(crate) struct Backlog {
-    /// Bytes; `None` once nobody listens any more.
-    waiting: Mutex<Option<usize>>,
-    changed: Condvar,
-}
-
-impl Backlog {
-    /// In bytes.
-    const MOST: usize = 4 << 20;
-
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { waiting: Mutex::new(Some(0)), changed: Condvar::new() })
-    }
-
-    /// Adds what came, and waits while it is too much.
-    fn add(&self, bytes: usize) {
-        let mut waiting = self.lock();
-        if let Some(waiting) = &mut *waiting {
-            *waiting += bytes;
-        }
-        while waiting.is_some_and(|waiting| waiting > Self::MOST) {
-            waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// So much has been taken.
-    pub(crate) fn taken(&self, bytes: usize) {
-        if let Some(waiting) = &mut *self.lock() {
-            *waiting = waiting.saturating_sub(bytes);
-        }
-        self.changed.notify_all();
-    }
-
-    /// Nobody will take anything.
-    pub(crate) fn close(&self) {
-        *self.lock() = None;
-        self.changed.notify_all();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<usize>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Closes a backlog when nobody takes the output any more, however that comes.
-pub(crate) struct Closing(pub(crate) Arc<Backlog>);
-
-impl Drop for Closing {
-    fn drop(&mut self) {
-        self.0.close();
-    }
-}
-
 /// Who hears of a process.
 struct Listener {
     events: Sender<ProcessEvent>,
     backlog: Option<Arc<Backlog>>,
     /// What it is given to read as it takes it; `None` where whoever listens gives it.
-    stdin: Option<Input>,
+    stdin: Option<KnownInput>,
 }
 
 /// Input that is known from the beginning.
 #[derive(Debug, Default)]
-struct Input {
+struct KnownInput {
     bytes: Vec<u8>,
     sent: usize,
 }
 
-impl Input {
+impl KnownInput {
     /// The next piece of it, and whether it is the last.
     fn next(&mut self) -> (Bytes, bool) {
         let end = self.bytes.len().min(self.sent + CHUNK);
@@ -252,7 +200,7 @@ impl Session {
         let id = writer.next_id;
         writer.next_id += 1;
         spawn.id = id;
-        let stdin = stdin.map(|bytes| Input { bytes, sent: 0 });
+        let stdin = stdin.map(|bytes| KnownInput { bytes, sent: 0 });
         let mut state = self.shared.lock();
         // Nobody would ever tell the listener anything.
         if let Some(end) = &state.end {
