@@ -11,12 +11,13 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::unistd::{ForkResult, Pid};
 use uml_test_protocol::supervision::{Boot, CONSOLE_FD, CONTROL_FD, Protection};
-use uml_test_protocol::{Failure, codec};
+use uml_test_protocol::{Exit, Failure, codec};
 
 use super::cpu::Seat;
 use super::move_up;
 use super::run_dir::RunDir;
 use super::sandbox::{self, Decision, Prepared};
+use crate::wait;
 
 /// A running kernel. Dropping it kills it and everything it started, and waits for their end.
 pub(super) struct Kernel {
@@ -85,13 +86,27 @@ impl Kernel {
     pub(super) fn protection(&self) -> &Protection {
         &self.protection
     }
+
+    /// Collects what has ended before the kernel; the kernel's own end, where it has come.
+    ///
+    /// That one is left to be collected by dropping this: until then its number is nobody else's,
+    /// and names its process group and no other.
+    pub(super) fn reap(&self) -> Result<Option<Exit>, Failure> {
+        while let Some((pid, exit)) = wait::peek_any()? {
+            if Some(pid) == self.pid {
+                return Ok(Some(exit));
+            }
+            wait::collect(pid)?;
+        }
+        Ok(None)
+    }
 }
 
 impl Drop for Kernel {
     fn drop(&mut self) {
         let Some(pid) = self.pid.take() else { return };
         // The kernel leads a process group, and the processes that run guest user space are in it.
-        // ESRCH: all of it has ended.
+        // The kernel itself is not collected yet, so this is its group.
         let _ = nix::sys::signal::killpg(pid, Signal::SIGKILL);
         loop {
             // What left the group for a session of its own is adopted here once its parents have
@@ -232,10 +247,36 @@ fn c_string(bytes: &[u8]) -> Result<CString, Failure> {
 mod tests {
     use super::*;
 
-    /// Only a process of its own may adopt and collect everything below it.
+    /// Else the number could be another process group's by the time that it is killed.
+    #[test]
+    fn a_kernel_that_has_ended_keeps_its_number_until_it_is_dropped() {
+        let good = in_a_process_of_its_own(|| {
+            // SAFETY: the children only make system calls.
+            let start = || match unsafe { nix::unistd::fork() }.unwrap() {
+                ForkResult::Parent { child } => child,
+                // SAFETY: ends this copy of the test process at once.
+                ForkResult::Child => unsafe { libc::_exit(7) },
+            };
+            let exists = |pid| nix::sys::signal::kill(pid, None).is_ok();
+            let other = start();
+            let kernel = Kernel { pid: Some(start()), protection: Protection::default() };
+            let pid = kernel.pid();
+            let exit = loop {
+                match kernel.reap().unwrap() {
+                    Some(exit) => break exit,
+                    None => std::thread::yield_now(),
+                }
+            };
+            let kept = exists(pid);
+            drop(kernel);
+            exit == Exit::Code(7) && kept && !exists(pid) && !exists(other)
+        });
+        assert!(good);
+    }
+
     #[test]
     fn what_left_the_process_group_is_killed_too() {
-        let supervisor = || {
+        let good = in_a_process_of_its_own(|| {
             nix::sys::prctl::set_child_subreaper(true).unwrap();
             let (mut told, tell) = std::io::pipe().unwrap();
             // SAFETY: the children only make system calls.
@@ -260,12 +301,17 @@ mod tests {
             assert!(nix::sys::signal::kill(escaped, None).is_ok());
             drop(Kernel { pid: Some(kernel), protection: Protection::default() });
             nix::sys::signal::kill(escaped, None) == Err(Errno::ESRCH)
-        };
+        });
+        assert!(good);
+    }
+
+    /// Only such a one may adopt and collect everything below it. What the function says.
+    fn in_a_process_of_its_own(supervisor: impl FnOnce() -> bool + std::panic::UnwindSafe) -> bool {
         // SAFETY: the child leaves without returning into the test harness.
         match unsafe { nix::unistd::fork() }.unwrap() {
             ForkResult::Parent { child } => {
                 let (exit, _) = crate::wait::collect(child).unwrap();
-                assert_eq!(exit, uml_test_protocol::Exit::Code(0));
+                exit == Exit::Code(0)
             }
             ForkResult::Child => {
                 let good = std::panic::catch_unwind(supervisor).unwrap_or(false);

@@ -113,7 +113,7 @@ fn supervise(socket: &Socket) -> Result<(), Failure> {
         }
         if wakeup.signal {
             while let Ok(Some(_)) = signals.read_signal() {}
-            ended = reap(kernel.pid())?;
+            ended = kernel.reap()?;
         }
     }
     let Some(exit) = ended else { return Ok(()) };
@@ -128,18 +128,6 @@ fn supervise(socket: &Socket) -> Result<(), Failure> {
 /// As much as there may be.
 fn raise_limit(resource: Resource) {
     let _ = getrlimit(resource).and_then(|(_, most)| setrlimit(resource, most, most));
-}
-
-/// Collects what has ended; the kernel's end, if it is among it.
-fn reap(kernel: Pid) -> Result<Option<Exit>, Failure> {
-    let mut found = None;
-    while let Some((pid, _)) = wait::peek_any()? {
-        let (exit, _) = wait::collect(pid)?;
-        if pid == kernel {
-            found = Some(exit);
-        }
-    }
-    Ok(found)
 }
 
 struct Wakeup {
