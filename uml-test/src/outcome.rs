@@ -1,7 +1,8 @@
 //! What became of a test, and the pure function that decides it.
 //!
 //! Exit status and control channel decide. The console is quoted in reports and never judged: a
-//! test can write to it. Nothing here does I/O.
+//! test can write to it. (Whether an old kernel that aborted had halted before is known by then.)
+//! Nothing here does I/O.
 
 use std::time::Duration;
 
@@ -146,6 +147,8 @@ pub struct KernelExit {
 }
 
 impl KernelExit {
+    pub(crate) const POWERED_OFF: Self = Self { exit: Some(Exit::Code(0)) };
+
     /// Whether the kernel panicked.
     pub fn is_panic(self) -> bool {
         self.exit == Some(Exit::Signal(PANIC_SIGNAL))
@@ -153,7 +156,7 @@ impl KernelExit {
 
     /// Whether it powered off.
     pub fn is_power_off(self) -> bool {
-        self.exit == Some(Exit::Code(0))
+        self == Self::POWERED_OFF
     }
 }
 
@@ -285,7 +288,7 @@ pub fn judge(facts: &Facts, expected: ShouldPanic) -> Outcome {
         };
     }
     let kernel = facts.kernel.unwrap_or(KernelExit { exit: None });
-    if facts.disk_full && kernel.exit != Some(Exit::Code(0)) {
+    if facts.disk_full && !kernel.is_power_off() {
         return Outcome::Infrastructure(I::HostOutOfSpace);
     }
     match facts.phase {

@@ -1,6 +1,7 @@
 //! The guest's console: drained always, kept in a file and, the last of it, in memory.
 //!
-//! It is evidence for people. No verdict depends on it.
+//! It is evidence for people. No verdict depends on it, but for the one end of old kernels that
+//! [`super::halt`] tells of.
 
 use std::collections::VecDeque;
 use std::fs::File;

@@ -5,6 +5,7 @@ mod child;
 mod command;
 pub(crate) mod command_line;
 pub(crate) mod console;
+mod halt;
 mod host;
 mod mconsole;
 mod opening;
@@ -34,7 +35,7 @@ use crate::builder::VmBuilder;
 use crate::cache;
 use crate::config::{self, Config, Sandbox};
 use crate::error::{Error, GuestEnd};
-use crate::outcome::{ChannelEnd, Phase};
+use crate::outcome::{ChannelEnd, KernelExit, Phase};
 use console::Console;
 use process::{Ended, KernelProcess};
 use session::{Interrupted, Opening, Session};
@@ -45,6 +46,9 @@ const POWER_OFF: Duration = Duration::from_secs(2);
 /// How long a kernel process may take to end once its channel has closed. It has ended then; a
 /// loaded host may be slow to say so.
 pub(crate) const KERNEL_END: Duration = Duration::from_secs(5);
+
+/// How long the end of the console's output may take once the kernel process has ended.
+const CONSOLE_END: Duration = Duration::from_millis(500);
 
 /// How long a guest may take to write back what belongs to the host.
 const WRITE_BACK: Duration = Duration::from_secs(60);
@@ -181,7 +185,7 @@ impl Vm {
         let log = self.console.log();
         let stopped = self.write_back().and_then(|()| self.wait_powered_off());
         // The last of it may still be on its way.
-        self.console.wait(Duration::from_millis(500));
+        self.console.wait(CONSOLE_END);
         let saved = match log {
             Some(log) => console::copy_log(&log, path),
             None => std::fs::write(path, self.console()),
@@ -221,7 +225,7 @@ impl Vm {
     /// Waits for the end of a guest that powers off. One that is only slow to go is no error:
     /// everything is written back.
     pub(crate) fn wait_powered_off(&self) -> Result<(), Interrupted> {
-        let ended = self.lock_kernel().wait(Instant::now() + POWER_OFF);
+        let ended = self.kernel_ended(Instant::now() + POWER_OFF);
         match ended.map(|ended| ended.exit.exit) {
             Some(Some(uml_test_protocol::Exit::Code(0))) | None => Ok(()),
             Some(_) => Err(Interrupted::Channel(ChannelEnd::Closed)),
@@ -260,11 +264,23 @@ impl Vm {
 
     /// The kernel's end, if it comes by itself within `limit`; the console is complete then.
     pub(crate) fn wait_ended(&self, limit: Duration) -> Option<Ended> {
-        let ended = self.lock_kernel().wait(Instant::now() + limit);
+        let ended = self.kernel_ended(Instant::now() + limit);
         if ended.is_some() {
-            self.console.wait(Duration::from_millis(500));
+            self.console.wait(CONSOLE_END);
         }
         ended
+    }
+
+    /// The kernel's end, if it comes by itself until `deadline`.
+    fn kernel_ended(&self, deadline: Instant) -> Option<Ended> {
+        let mut ended = self.lock_kernel().wait(deadline)?;
+        if ended.exit.is_panic() {
+            self.console.wait(CONSOLE_END);
+            if halt::had_halted(&self.release, &self.console()) {
+                ended.exit = KernelExit::POWERED_OFF;
+            }
+        }
+        Some(ended)
     }
 
     /// The guest's time limit, or the end of time.
