@@ -264,7 +264,12 @@ fn read_report(finished: &Finished, report: &Path) -> BTreeMap<String, Shown> {
             let stream = |text: &Option<quick_junit::XmlString>| {
                 text.as_ref().map(|text| text.as_str().to_owned()).unwrap_or_default()
             };
-            let text = format!("{}{}", stream(&case.system_out), stream(&case.system_err));
+            let end = match &case.status {
+                // How the process ended.
+                quick_junit::TestCaseStatus::NonSuccess { ty: Some(ty), .. } => ty.as_str(),
+                _ => "",
+            };
+            let text = format!("{}{}\n{end}\n", stream(&case.system_out), stream(&case.system_err));
             output.insert(case.name.as_str().to_owned(), text);
         }
     }
