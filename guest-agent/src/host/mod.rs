@@ -20,11 +20,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::unistd::Pid;
 use uml_test_protocol::supervision::{MODE, SupervisorEvent};
 use uml_test_protocol::{Exit, Failure};
 
-use crate::wait;
 use run_dir::RunDir;
 use socket::{GuestFds, Socket};
 
