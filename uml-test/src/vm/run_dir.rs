@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -112,19 +113,36 @@ fn sweep(base: &Path) {
     let Ok(entries) = fs::read_dir(base) else { return };
     for entry in entries.flatten() {
         let path = entry.path();
-        let ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
+        let ours = entry.file_name().to_str().is_some_and(is_run_dir);
         let old = entry.metadata().and_then(|found| found.modified()).is_ok_and(|modified| {
             SystemTime::now().duration_since(modified).is_ok_and(|age| age > SWEEP_AGE)
         });
         // A directory of another user's cannot be opened, or not be removed: both are fine.
         if ours
             && old
-            && let Ok(dir) = File::open(&path)
+            && let Ok(dir) = open_dir(&path)
             && let Ok(_lock) = Flock::lock(dir, FlockArg::LockExclusiveNonblock)
         {
             let _ = fs::remove_dir_all(&path);
         }
     }
+}
+
+/// Whether a name is one that [`choose`] makes: nobody else's may be swept, and people name things
+/// after a project.
+fn is_run_dir(name: &str) -> bool {
+    let number = |part: &str| part.parse::<u32>().is_ok_and(|number| number.to_string() == part);
+    let hex = |part: &str| {
+        u32::from_str_radix(part, 16).is_ok_and(|number| format!("{number:x}") == part)
+    };
+    let parts = name.strip_prefix(PREFIX).map(|rest| rest.split('-').collect::<Vec<_>>());
+    matches!(parts.as_deref(), Some(&[pid, count, salt]) if number(pid) && number(count) && hex(salt))
+}
+
+/// Neither by a link, nor waiting for somebody at the other end of a pipe.
+fn open_dir(path: &Path) -> std::io::Result<File> {
+    let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    File::options().read(true).custom_flags(flags).open(path)
 }
 
 #[cfg(test)]
@@ -157,11 +175,27 @@ mod tests {
             made("uml-test-3-0-c", 1),
             made("other-4", 3600),
         );
+        let names = [
+            "uml-test-main",
+            "uml-test-0.3.0",
+            "uml-test-1-0-x",
+            "uml-test-1-0-a-b",
+            "uml-test-01-0-a",
+        ];
+        let others = names.map(|name| made(name, 3600));
+        let pipe = base.join("uml-test-5-0-d");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let long_ago = std::time::UNIX_EPOCH;
+        let fifo = File::options().read(true).write(true).open(&pipe).unwrap();
+        fifo.set_modified(long_ago).unwrap();
+        drop(fifo);
         let lock = Flock::lock(File::open(&held).unwrap(), FlockArg::LockExclusive).unwrap();
         sweep(&base);
         let left = [&stale, &held, &young, &foreign].map(|dir| dir.exists());
+        let not_ours = others.iter().all(|dir| dir.exists()) && pipe.exists();
         drop(lock);
         let _ = fs::remove_dir_all(&base);
         assert_eq!(left, [false, true, true, true]);
+        assert!(not_ours, "one of {others:?} is gone, or the pipe");
     }
 }
