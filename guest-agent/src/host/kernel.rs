@@ -87,6 +87,14 @@ impl Kernel {
         &self.protection
     }
 
+    /// Kills it and its process group, which has the processes that run guest user space. It is not
+    /// collected before the end of this value, so it is its own group.
+    pub(super) fn kill(&self) {
+        if let Some(pid) = self.pid {
+            let _ = nix::sys::signal::killpg(pid, Signal::SIGKILL);
+        }
+    }
+
     /// Collects what has ended before the kernel; the kernel's own end, where it has come.
     ///
     /// That one is left to be collected by dropping this: until then its number is nobody else's,
@@ -104,10 +112,10 @@ impl Kernel {
 
 impl Drop for Kernel {
     fn drop(&mut self) {
-        let Some(pid) = self.pid.take() else { return };
-        // The kernel leads a process group, and the processes that run guest user space are in it.
-        // The kernel itself is not collected yet, so this is its group.
-        let _ = nix::sys::signal::killpg(pid, Signal::SIGKILL);
+        self.kill();
+        if self.pid.take().is_none() {
+            return;
+        }
         loop {
             // What left the group for a session of its own is adopted here once its parents have
             // ended, and may have children in turn.

@@ -103,11 +103,11 @@ fn supervise(socket: &Socket) -> Result<(), Failure> {
     while ended.is_none() {
         let wakeup = wait_for(socket, host.as_ref(), Some(&signals))?;
         if wakeup.host_gone {
-            drop(kernel); // kills and collects it; then the directory goes
+            kernel.kill();
             let exit = Exit::Signal(libc::SIGKILL);
             // A runner that only dropped its guest is still there to hear it.
             let _ = socket.send(&SupervisorEvent::Ended { exit, disk_full: false });
-            return Ok(());
+            return Ok(()); // collects the kernel; then the directory goes
         }
         if wakeup.signal {
             while let Ok(Some(_)) = signals.read_signal() {}
@@ -116,8 +116,11 @@ fn supervise(socket: &Socket) -> Result<(), Failure> {
     }
     let Some(exit) = ended else { return Ok(()) };
     let disk_full = run_dir.is_full();
-    drop(kernel); // with whatever it left behind
+    kernel.kill(); // and whatever it left behind
+    // Before it is collected: to whoever has not heard of its end, its number is its own. Nor need
+    // they wait while the thousands of processes of a fork bomb are.
     socket.send(&SupervisorEvent::Ended { exit, disk_full })?;
+    drop(kernel);
     // The host may want to look into the run directory; it closes the socket when it has.
     while !wait_for(socket, host.as_ref(), None)?.host_gone {}
     Ok(())

@@ -41,14 +41,16 @@ use process::{Ended, KernelProcess};
 use session::{Interrupted, Opening, Session};
 
 /// How long a guest may take to power off once it has been asked to and has nothing left to do.
-const POWER_OFF: Duration = Duration::from_secs(2);
+/// It is a matter of milliseconds, but on a host that is loaded many times over.
+const POWER_OFF: Duration = Duration::from_secs(15);
 
 /// How long a kernel process may take to end once its channel has closed. It has ended then; a
 /// loaded host may be slow to say so.
 pub(crate) const KERNEL_END: Duration = Duration::from_secs(5);
 
 /// How long the end of the console's output may take once the kernel process has ended.
-const CONSOLE_END: Duration = Duration::from_millis(500);
+/// Everybody who could write to it is dead by then.
+const CONSOLE_END: Duration = Duration::from_secs(5);
 
 /// How long a guest may take to write back what belongs to the host.
 const WRITE_BACK: Duration = Duration::from_secs(60);

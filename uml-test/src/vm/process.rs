@@ -7,8 +7,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,11 @@ use crate::artifacts::AGENT;
 use crate::error::Error;
 use crate::outcome::KernelExit;
 
-/// How long a supervisor may take for anything but waiting, before it is given up.
+/// How long a supervisor may take to start a kernel, before it is given up. That is all a matter of
+/// milliseconds, but on a host that is loaded many times over.
+const START: Duration = Duration::from_secs(30);
+
+/// How long a supervisor may take to clean up, before it is given up.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A kernel process under its supervisor. Dropping it kills the kernel, has the run directory
@@ -104,7 +109,7 @@ impl KernelProcess {
         // From here on the guest's ends are the guest's only, so that their closing shows.
         drop((guest_control, guest_console));
 
-        match process.next_event(Instant::now() + PATIENCE) {
+        match process.next_event(Instant::now() + START) {
             Ok(Some(SupervisorEvent::Started { pid, protection })) => {
                 process.pid = pid;
                 process.protection = protection;
@@ -188,11 +193,13 @@ impl Drop for KernelProcess {
         let mut cleaned = false;
         loop {
             match self.next_event(deadline) {
-                // Its number may be another process's from here on.
+                // Its number may be another process's soon after.
                 Ok(Some(SupervisorEvent::Ended { exit, disk_full })) => {
                     self.ended = Some(Ended { exit: KernelExit { exit: Some(exit) }, disk_full });
                 }
-                Ok(Some(_)) => {}
+                // It took too long to say so.
+                Ok(Some(SupervisorEvent::Started { pid, .. })) => self.pid = pid,
+                Ok(Some(SupervisorEvent::Failed(_) | SupervisorEvent::Unprotected { .. })) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     cleaned = error.kind() == io::ErrorKind::UnexpectedEof;
@@ -205,9 +212,13 @@ impl Drop for KernelProcess {
             self.kill_group(); // while the supervisor, who collects it, has not seen its end
             let _ = self.supervisor.kill(); // its death takes the kernel along
         }
-        if !self.supervisor.wait().is_ok_and(|status| status.success()) {
-            self.kill_group();
-            // It was killed. What the dying kernel adds after this is swept up by a later run.
+        let status = self.supervisor.wait();
+        if !status.as_ref().is_ok_and(ExitStatus::success) {
+            // One that was killed by others has not killed the kernel's processes.
+            if cleaned && status.is_ok_and(|status| status.signal().is_some()) {
+                self.kill_group();
+            }
+            // What the dying kernel adds after this is swept up by a later run.
             let _ = std::fs::remove_dir_all(&self.run_dir);
         }
     }
