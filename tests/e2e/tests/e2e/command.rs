@@ -1,6 +1,6 @@
 //! Child processes with a deadline, each the leader of a process group of its own.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -40,7 +40,7 @@ impl Finished {
 /// The children that somebody here waits for. Others are orphans that this process adopted
 /// ([`crate::left::adopt_orphans`]): they are collected, or a repeated run ends among thousands of
 /// dead processes.
-static AWAITED: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+static AWAITED: Mutex<BTreeMap<u32, usize>> = Mutex::new(BTreeMap::new());
 
 /// A running child; dropping it kills its process group and collects it.
 pub(crate) struct Running {
@@ -81,7 +81,7 @@ impl Running {
         let started = Instant::now();
         let mut awaited = awaited();
         let child = command.spawn().unwrap_or_else(|error| panic!("start {what}: {error}"));
-        awaited.insert(child.id());
+        *awaited.entry(child.id()).or_default() += 1;
         collect_orphans(&awaited);
         drop(awaited);
         Self { child, streams, started, what }
@@ -95,10 +95,18 @@ impl Running {
     ///
     /// # Panics
     /// Where it does not come within `limit`.
-    pub(crate) fn finish(mut self, limit: Duration) -> Finished {
+    pub(crate) fn finish(self, limit: Duration) -> Finished {
         let left = limit.saturating_sub(self.started.elapsed());
-        let Some(status) = self.child.wait_timeout(left).unwrap() else {
-            panic!("still running after {limit:?}: {}", self.what);
+        self.finish_within(left)
+    }
+
+    /// Waits for its end, from now on.
+    ///
+    /// # Panics
+    /// Where it does not come within `limit`.
+    pub(crate) fn finish_within(mut self, limit: Duration) -> Finished {
+        let Some(status) = self.child.wait_timeout(limit).unwrap() else {
+            panic!("still running after {:?}: {}", self.started.elapsed(), self.what);
         };
         let took = self.started.elapsed();
         let [stdout, stderr] = self.streams.each_mut().map(|file| {
@@ -117,7 +125,12 @@ impl Drop for Running {
             let _ = killpg(self.pid(), Signal::SIGKILL);
             let _ = self.child.wait();
         }
-        awaited().remove(&self.child.id());
+        // Once it was collected its number may have become that of another that is awaited.
+        let mut awaited = awaited();
+        if let Some(count) = awaited.get_mut(&self.child.id()) {
+            *count -= 1;
+        }
+        awaited.retain(|_, count| *count > 0);
     }
 }
 
@@ -126,7 +139,7 @@ pub(crate) fn run(command: &mut Command, limit: Duration) -> Finished {
     Running::start(command).finish(limit)
 }
 
-fn awaited() -> MutexGuard<'static, BTreeSet<u32>> {
+fn awaited() -> MutexGuard<'static, BTreeMap<u32, usize>> {
     AWAITED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -139,13 +152,13 @@ pub(crate) fn others_wait() -> RwLockReadGuard<'static, ()> {
 }
 
 /// Collects the dead among the children that nobody waits for.
-fn collect_orphans(awaited: &BTreeSet<u32>) {
+fn collect_orphans(awaited: &BTreeMap<u32, usize>) {
     let Ok(_nobody_else_waits) = OTHERS.try_write() else { return };
     let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     for task in tasks {
         let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
         for child in children.split_whitespace().flat_map(str::parse::<u32>) {
-            if !awaited.contains(&child) {
+            if !awaited.contains_key(&child) {
                 let _ = waitpid(Pid::from_raw(child as i32), Some(WaitPidFlag::WNOHANG));
             }
         }

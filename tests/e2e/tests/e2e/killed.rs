@@ -84,7 +84,7 @@ fn one(
     if runner != running.pid() {
         base.assert_empty();
     }
-    let finished = running.finish(Duration::from_secs(12));
+    let finished = running.finish_within(Duration::from_secs(12));
     assert!(!finished.status.success(), "{signal} at {moment:?}: {}", finished.text());
     base.assert_empty();
     Ok(())
