@@ -174,7 +174,7 @@ mod tests {
         let config = Config { kernel: Some(choice), ..Config::default() };
         let error = kernel(&config).unwrap_err().to_string();
         assert!(error.starts_with("/etc/passwd (from UML_TEST_KERNEL"), "{error}");
-        assert!(error.contains("cargo uml setup"), "{error}");
+        assert!(error.contains("cargo uml kernel build"), "{error}");
     }
 
     #[test]

@@ -92,7 +92,7 @@ impl VmBuilder {
     }
 
     /// How long the guest may take until it is set up; 8 seconds without, or ten times what its kernel
-    /// took when it was installed.
+    /// took when it was installed, if that is more.
     pub fn boot_timeout(self, limit: Duration) -> Self {
         self.with(|config| config.boot_timeout = limit)
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use uml_test_protocol::Failure;
 
 use crate::outcome::{ChannelEnd, KernelExit, Phase};
+use crate::remedy::{ANOTHER_KERNEL, how_to_build};
 use crate::stream::OutputStream;
 
 /// Why a guest could not be booted, or could not do what was asked of it.
@@ -240,8 +241,8 @@ pub enum KernelError {
     /// No cached kernel has that name.
     #[error(
         "no kernel is named `{name}` (from {origin}); looked at {looked}, the names there are: \
-         {known}; `cargo uml kernel build {}` (from the cargo-uml package) builds one{file}",
-        build_arguments(name)
+         {known}; `{}` (from the cargo-uml package) builds one{file}",
+        how_to_build(name)
     )]
     UnknownName {
         /// The name.
@@ -257,8 +258,8 @@ pub enum KernelError {
     },
     /// The one that was named cannot be used.
     #[error(
-        "{} (from {origin}) is no User Mode Linux kernel for this host: {reason}; `cargo uml \
-         setup` (from the cargo-uml package) builds one", path.display()
+        "{} (from {origin}) is no User Mode Linux kernel for this host: {reason}; {}", path.display(),
+        ANOTHER_KERNEL
     )]
     Unusable {
         /// The file.
@@ -268,15 +269,4 @@ pub enum KernelError {
         /// What it is instead.
         reason: String,
     },
-}
-
-/// What `cargo uml kernel build` makes a kernel of that name from: `6.1/smp` is version 6.1 with the
-/// flavour smp, and any other name is one that somebody gave.
-fn build_arguments(name: &str) -> String {
-    let (version, flavours) = name.split_once('/').unwrap_or((name, ""));
-    if !version.starts_with(|first: char| first.is_ascii_digit()) {
-        return format!("VERSION --name {name}");
-    }
-    let flavours = flavours.split('+').filter(|flavour| !flavour.is_empty());
-    flavours.fold(version.to_owned(), |all, flavour| format!("{all} --flavour {flavour}"))
 }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::gates::{Gates, unmet_option, unmet_version};
+use crate::remedy::ANOTHER_KERNEL;
 
 /// Why a gate cannot be decided.
 #[derive(Debug, thiserror::Error)]
@@ -23,18 +24,18 @@ pub(crate) enum ImageError {
     },
     #[error(
         "the gate `kernel = \"…\"` cannot be decided: {} has no `Linux version` in it; \
-         `cargo uml setup` (from the cargo-uml package) provides a kernel", path.display()
+         {}", path.display(), ANOTHER_KERNEL
     )]
     NoVersion { path: PathBuf },
     #[error(
         "the gate `config = […]` cannot be decided: the kernel {} does not carry its \
-         configuration; build it with CONFIG_IKCONFIG=y, as `cargo uml setup` (from the cargo-uml \
-         package) does", path.display()
+         configuration; build it with CONFIG_IKCONFIG=y, as `cargo uml kernel build` (from the \
+         cargo-uml package) does", path.display()
     )]
     NoConfig { path: PathBuf },
     #[error(
         "the gate `config = […]` cannot be decided: the configuration in the kernel {} is damaged: \
-         {reason}; `cargo uml setup` (from the cargo-uml package) provides another", path.display()
+         {reason}; {}", path.display(), ANOTHER_KERNEL
     )]
     DamagedConfig { path: PathBuf, reason: String },
 }
@@ -279,7 +280,7 @@ mod tests {
         assert!(errors[0].contains("has no `Linux version`"), "{errors:?}");
         assert!(errors[1].contains("CONFIG_IKCONFIG=y"), "{errors:?}");
         assert!(errors[2].contains("is damaged"), "{errors:?}");
-        assert!(errors.iter().all(|error| error.contains("cargo uml setup")), "{errors:?}");
+        assert!(errors.iter().all(|error| error.contains("cargo uml kernel build")), "{errors:?}");
         assert!(none.unwrap().is_none(), "no file is looked at without gates");
         assert!(unmet(&KERNEL, Path::new("/nonexistent")).is_err());
     }

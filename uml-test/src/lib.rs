@@ -62,8 +62,8 @@
 //!
 //! # Settings
 //!
-//! In `[package.metadata.uml-test]` and `[workspace.metadata.uml-test]`, in the attribute, and in
-//! variables; the later wins.
+//! In `[workspace.metadata.uml-test]`, in `[package.metadata.uml-test]`, in the attribute, and in
+//! variables; the later wins (kernel arguments, `env` and `rw_dir`s add up).
 //!
 #![doc = include_str!("../docs/settings.md")]
 //!
@@ -81,8 +81,8 @@
 //!
 //! # The host
 //!
-//! `cargo uml doctor` checks all of the following on a host, boots a guest, and says what to do
-//! about what is amiss.
+//! `cargo uml doctor` checks a host for Landlock, seccomp and what else guests need, boots a guest,
+//! and says what to do about what is amiss.
 //!
 //! The kernel process runs under [Landlock] and a seccomp filter: it can write its run directory
 //! and the `rw_dir`s, and nothing else; it can connect to nothing and open no network socket, nor
@@ -111,10 +111,10 @@
 //! # Limits
 //!
 //! - x86-64 Linux hosts. Elsewhere tests compile and are ignored.
-//! - User space in a guest is slower: a system call or page fault takes 10 to 20 µs. Computation
-//!   runs at full speed.
+//! - User space in a guest is slower: 8 to 14 µs a system call, about 20 µs a page fault.
+//!   Computation runs at full speed.
 //! - No kprobes, no perf events, no hardware.
-//! - One CPU per guest.
+//! - One of the host's CPUs per guest; the processors of a kernel with `smp` share it.
 //! - A child that a test leaves behind may lose output that it writes after the test's end.
 //!
 //! [Landlock]: https://docs.kernel.org/userspace-api/landlock.html
@@ -139,6 +139,8 @@ mod note;
 pub mod outcome;
 mod record;
 mod registry;
+#[doc(hidden)]
+pub mod remedy;
 mod stream;
 mod usage;
 

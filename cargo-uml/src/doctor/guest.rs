@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use uml_test::remedy::ANOTHER_KERNEL;
 use uml_test::{Error, Host, Sandbox, Traps, VmBuilder};
 
 use super::finding::Finding;
@@ -71,5 +72,5 @@ fn remedy(host: &Host, error: &Error) -> String {
             );
         }
     }
-    "mend what failed above; if nothing did, build another kernel with `cargo uml setup`".to_owned()
+    format!("mend what failed above; if nothing did: {ANOTHER_KERNEL}")
 }

@@ -123,7 +123,8 @@ fn intact(directory: &Path) -> Result<(), String> {
 
 /// The kernel that would be booted, if it starts.
 pub(crate) fn chosen(host: &Host) -> (Finding, Option<PathBuf>) {
-    const SETUP: &str = "`cargo uml setup` builds one, or name another with UML_TEST_KERNEL";
+    const SETUP: &str = "`cargo uml setup` builds one where there is none; else `cargo uml kernel build` builds another, \
+                         for `cargo uml kernel default` or UML_TEST_KERNEL to name";
     let (kernel, origin) = match host.kernel() {
         Ok(chosen) => chosen,
         Err(error) => return (Finding::failed(KERNEL, error.to_string(), SETUP), None),

@@ -4,8 +4,9 @@ use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use uml_test::remedy::how_to_build;
+
 use crate::kernel::cache::Cache;
-use crate::kernel::flavour;
 
 /// A kernel, found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,8 +47,9 @@ pub(crate) fn choose(called: &[OsString], cache: Option<&Cache>) -> Result<Vec<C
 fn find(called: &OsStr, cache: Option<&Cache>) -> Result<PathBuf, String> {
     if let Some(linux) = called.to_str().and_then(|called| cache?.executable(called)) {
         return usable(&linux).map_err(|reason| {
+            let again = how_to_build(&called.to_string_lossy());
             format!(
-                "its kernel {} can't be used: {reason}; `cargo uml kernel build` builds it again",
+                "its kernel {} can't be used: {reason}; `{again}` builds it again",
                 linux.display()
             )
         });
@@ -64,19 +66,6 @@ fn find(called: &OsStr, cache: Option<&Cache>) -> Result<PathBuf, String> {
         "neither a kernel's name or id nor a path of one; names are: {known}; `{}` builds it",
         how_to_build(&called.to_string_lossy())
     ))
-}
-
-/// The command that builds a kernel that is called so.
-fn how_to_build(name: &str) -> String {
-    let (version, parts) = name.split_once('/').unwrap_or((name, ""));
-    let flavours: Vec<&str> = parts.split('+').filter(|part| !part.is_empty()).collect();
-    let is_usual = version.starts_with(|first: char| first.is_ascii_digit())
-        && flavours.iter().all(|flavour| flavour::ALL.iter().any(|known| known.name == *flavour));
-    if !is_usual {
-        return format!("cargo uml kernel build VERSION --name {name}");
-    }
-    let flavours = flavours.iter().map(|flavour| format!(" --flavour {flavour}"));
-    format!("cargo uml kernel build {version}{}", flavours.collect::<String>())
 }
 
 /// `path`, if it can be executed at all. What it is shows when it boots.

@@ -4,6 +4,8 @@ use std::fmt;
 
 use uml_test_protocol::Exit;
 
+use crate::remedy::ANOTHER_KERNEL;
+
 use super::{Infrastructure, KernelExit, Outcome, Phase, TestFailure};
 
 impl fmt::Display for Outcome {
@@ -71,25 +73,26 @@ impl fmt::Display for Infrastructure {
                 if let Some(message) = message {
                     write!(f, ", after the panic `{message}`")?;
                 }
-                f.write_str(
+                write!(
+                    f,
                     "; what it said is below. A kernel that is not User Mode Linux, lacks hostfs, or \
-                     was built for a newer C library ends so: `cargo uml setup` (from the cargo-uml \
-                     package) provides one. So does one whose memory file, in the run directory, \
-                     finds no room",
+                     was built for a newer C library ends so: {ANOTHER_KERNEL}. So does one whose \
+                     memory file, in the run directory, finds no room"
                 )
             }
             Self::BootTimedOut { phase, limit } => write!(
                 f,
                 "the guest was still {phase} after {limit:?}; raise UML_TEST_BOOT_TIMEOUT if the \
-                 host is that slow, or provide another kernel with `cargo uml setup`"
+                 host is that slow, or boot another kernel: {ANOTHER_KERNEL}"
             ),
             Self::SetupFailed(failure) => {
                 write!(f, "the agent could not set the guest up: {failure}")?;
                 match failure.errno {
                     // ENODEV from mount(2): no such filesystem.
-                    19 => f.write_str(
-                        "; the kernel was built without that filesystem, `cargo uml setup` \
-                         provides one that has it",
+                    19 => write!(
+                        f,
+                        "; the kernel was built without that filesystem, which those of `cargo uml` \
+                         have: {ANOTHER_KERNEL}"
                     ),
                     _ => Ok(()),
                 }

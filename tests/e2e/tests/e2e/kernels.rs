@@ -54,7 +54,7 @@ pub(crate) fn silent(fixtures: &Fixtures) {
     let (shown, finished) = Way::Custom.run(fixtures, &wanted).unwrap();
     let text = &shown[name].text;
     assert_eq!(shown[name].verdict, Verdict::Failed, "{text}");
-    for says in ["still booting after 8s", "UML_TEST_BOOT_TIMEOUT", "cargo uml setup"] {
+    for says in ["still booting after 8s", "UML_TEST_BOOT_TIMEOUT", "cargo uml kernel build"] {
         assert!(text.contains(says), "nothing says `{says}`: {text}");
     }
     assert!(finished.took < LIMIT, "{:?}", finished.took);
@@ -98,12 +98,12 @@ fn cases(fixtures: &Fixtures, dir: &Path) -> Vec<Case> {
     let damaged = |kernel, says: &[&'static str]| Case {
         kernel,
         env: vec![("UML_TEST_BOOT_TIMEOUT", "1s")],
-        says: [says, &["cargo uml setup"]].concat(),
+        says: [says, &["cargo uml kernel build"]].concat(),
     };
     let booted = |cmdline, says: &[&'static str]| Case {
         kernel: None,
         env: vec![("UML_TEST_CMDLINE", cmdline), ("UML_TEST_BOOT_TIMEOUT", "1s")],
-        says: [says, &["cargo uml setup"]].concat(),
+        says: [says, &["cargo uml kernel build"]].concat(),
     };
     let kernel = fs::read(&fixtures.kernel).unwrap();
     vec![

@@ -1,0 +1,52 @@
+//! The commands that errors tell people to run.
+//!
+//! Public for `cargo uml`, which says the same; hidden from the documentation.
+
+/// What to do about a kernel that was found and does not do. `cargo uml setup` would keep it where
+/// it is the user's own choice.
+pub const ANOTHER_KERNEL: &str = "`cargo uml kernel build` (from the cargo-uml package) builds \
+    another, and `cargo uml kernel default` with the name of that one has it booted where nothing \
+    else is configured";
+
+/// The flavours that `cargo uml kernel build` knows.
+pub const FLAVOURS: [&str; 5] = ["base", "tiny", "smp", "debug", "coverage"];
+
+/// The command that builds a kernel of that name: `6.1/smp` is the newest 6.1 with the flavour smp,
+/// 6.1.5 a release that is named after its series unless it is told otherwise, and any other name is
+/// one that somebody gave.
+pub fn how_to_build(name: &str) -> String {
+    let (version, parts) = name.split_once('/').unwrap_or((name, ""));
+    let flavours: Vec<&str> = parts.split('+').filter(|part| !part.is_empty()).collect();
+    let numbers: Vec<&str> = version.split('.').collect();
+    let is_version = matches!(numbers.len(), 2 | 3)
+        && numbers.iter().all(|number| number.parse::<u16>().is_ok())
+        && flavours.iter().all(|flavour| FLAVOURS.contains(flavour));
+    if !is_version {
+        return format!("cargo uml kernel build VERSION --name {name}");
+    }
+    let options: String = flavours.iter().map(|flavour| format!(" --flavour {flavour}")).collect();
+    let named = if numbers.len() == 3 { format!(" --name {name}") } else { String::new() };
+    format!("cargo uml kernel build {version}{options}{named}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::how_to_build;
+
+    #[test]
+    fn the_command_makes_a_kernel_of_that_name() {
+        for (name, arguments) in [
+            ("7.3", "7.3"),
+            ("6.1/smp", "6.1 --flavour smp"),
+            ("6.1/smp+debug", "6.1 --flavour smp --flavour debug"),
+            ("7.2.12", "7.2.12 --name 7.2.12"),
+            ("7.2.12/debug", "7.2.12 --flavour debug --name 7.2.12/debug"),
+            ("mine", "VERSION --name mine"),
+            ("7.2/my", "VERSION --name 7.2/my"),
+            ("7.2.12-0123456789ab", "VERSION --name 7.2.12-0123456789ab"),
+            ("7", "VERSION --name 7"),
+        ] {
+            assert_eq!(how_to_build(name), format!("cargo uml kernel build {arguments}"));
+        }
+    }
+}
