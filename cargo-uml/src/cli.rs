@@ -131,7 +131,7 @@ pub(crate) enum KernelCommand {
     },
     /// Remove kernels' names, and the kernels that have no other
     Remove {
-        /// Names or ids; an id removes all of a kernel's names
+        /// Names or ids; an id, or `default`, removes all names of its kernel
         #[arg(required = true)]
         names: Vec<String>,
     },
@@ -148,7 +148,7 @@ pub(crate) enum KernelCommand {
 /// What a kernel is made of.
 #[derive(Debug, Args)]
 pub(crate) struct WhatArguments {
-    /// A version (7.2: the newest of the series; 7.2.12: exactly that), or a source tree or tarball
+    /// A version (7.2: the cached one of the series, else the newest; 7.2.12: exactly that), or a source tree or tarball
     ///
     /// Versions come from the machine's package mirror, else from kernel.org, by pinned checksum; signatures are not
     /// verified. Without it, the best of a tested series that the mirror has, else kernel.org's.

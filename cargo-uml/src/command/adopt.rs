@@ -69,15 +69,17 @@ fn distro(cache: &Cache, name: Name, reporter: &Reporter) -> Result<PathBuf, Err
     let package = apt.find(PACKAGE)?;
     drop(phase);
     let source = format!("{} {} sha256:{}", package.name, package.version, package.sha256);
+    let lock = CacheLock::take(cache)?;
     if let Some(kernel) = cache
         .list()
         .into_iter()
         .rev()
         .find(|kernel| kernel.metadata.source == source && kernel.is_intact())
     {
-        cache.set_name(&name, &kernel, &CacheLock::take(cache)?)?;
+        cache.set_name(&name, &kernel, &lock)?;
         return Ok(kernel.linux());
     }
+    drop(lock);
     let scratch = TempDir::with_prefix_in(".deb-", &sources)
         .map_err(Error::io("create a directory in", &sources))?;
     let deb = scratch.path().join("package.deb");

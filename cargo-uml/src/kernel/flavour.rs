@@ -7,26 +7,39 @@ use super::fragment::Fragment;
 pub(crate) struct Flavour {
     pub(crate) name: &'static str,
     text: &'static str,
+    /// The option that it is there for: without that the kernel would be misnamed.
+    pub(crate) purpose: Option<&'static str>,
     /// Takes the place of `base` instead of coming over it.
     replaces_base: bool,
 }
 
-const BASE: Flavour =
-    Flavour { name: "base", text: include_str!("../../kernel/base.config"), replaces_base: true };
+const BASE: Flavour = Flavour {
+    name: "base",
+    text: include_str!("../../kernel/base.config"),
+    purpose: None,
+    replaces_base: true,
+};
 
 /// All of them, in the order in which they are merged: the later wins.
 pub(crate) const ALL: [Flavour; 5] = [
     BASE,
-    Flavour { name: "tiny", text: include_str!("../../kernel/tiny.config"), replaces_base: true },
-    Flavour { name: "smp", text: include_str!("../../kernel/smp.config"), replaces_base: false },
+    Flavour { name: "tiny", text: include_str!("../../kernel/tiny.config"), ..BASE },
+    Flavour {
+        name: "smp",
+        text: include_str!("../../kernel/smp.config"),
+        purpose: Some("CONFIG_SMP"),
+        replaces_base: false,
+    },
     Flavour {
         name: "debug",
         text: include_str!("../../kernel/debug.config"),
+        purpose: Some("CONFIG_KASAN"),
         replaces_base: false,
     },
     Flavour {
         name: "coverage",
         text: include_str!("../../kernel/coverage.config"),
+        purpose: Some("CONFIG_GCOV_KERNEL"),
         replaces_base: false,
     },
 ];
@@ -61,6 +74,19 @@ mod tests {
     fn names(wanted: &[&str]) -> Vec<&'static str> {
         let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
         named(&wanted).iter().map(|flavour| flavour.name).collect()
+    }
+
+    #[test]
+    fn errors_tell_how_to_build_each() {
+        assert_eq!(ALL.map(|flavour| flavour.name), uml_test::remedy::FLAVOURS);
+    }
+
+    #[test]
+    fn each_purpose_is_requested() {
+        for flavour in ALL {
+            let wanted = flavour.purpose.map(|option| format!("\n{option}=y"));
+            assert!(wanted.is_none_or(|line| flavour.text.contains(&line)), "{}", flavour.name);
+        }
     }
 
     #[test]

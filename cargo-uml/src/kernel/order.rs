@@ -7,7 +7,7 @@ use super::build::Build;
 use super::cache::Cache;
 use super::entry::Kernel;
 use super::flavour::{self, Flavour};
-use super::fragment::{Dropped, Fragment};
+use super::fragment::{Dropped, Fragment, Request};
 use super::identity;
 use super::install::{self, Contents, Image};
 use super::lock::{BuildLock, CacheLock};
@@ -223,15 +223,20 @@ impl Order {
         let (optional, missing): (Vec<Dropped>, Vec<Dropped>) =
             dropped.into_iter().partition(|dropped| dropped.optional);
         if !missing.is_empty() {
-            // What other versions lack is not known, so there it is worth trying without. A user's own request counts.
+            // What other versions lack is not known, so there it is worth trying without. A user's own request counts,
+            // and so does what a flavour is there for.
+            let purposes: Vec<&str> =
+                self.flavours.iter().filter_map(|flavour| flavour.purpose).collect();
             let forgivable =
-                !version.is_tested() && missing.iter().all(|dropped| dropped.request.shipped);
+                |request: &Request| request.shipped && !purposes.contains(&request.option.as_str());
+            let forgiven =
+                !version.is_tested() && missing.iter().all(|dropped| forgivable(&dropped.request));
             let error = Error::OptionsDropped {
                 version: version.clone(),
                 dropped: missing.clone(),
                 config: build.config(),
             };
-            if !forgivable {
+            if !forgiven {
                 return Err(error);
             }
             reporter.note(format_args!(

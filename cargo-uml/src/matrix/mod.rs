@@ -62,14 +62,16 @@ pub(crate) fn run(arguments: MatrixArguments, reporter: &Reporter) -> anyhow::Re
     // Paths are enough without a cache.
     let cache = Cache::locate().ok();
     let chosen = kernels::choose(&kernels, cache.as_ref())?;
+    let invocation = Invocation::new(nextest, arguments);
+    // Before the signals are taken over: cargo may wait for a lock, and shall hear Ctrl-C then.
+    let target = target_directory(&invocation)?;
     let matrix = Matrix {
-        invocation: Invocation::new(nextest, arguments),
+        invocation,
         in_guests,
         format,
         signals: Signals::block().context("could not take over signals")?,
         reporter,
     };
-    let target = matrix.target_directory()?;
     let mut columns: Vec<Column> = chosen
         .into_iter()
         .map(|kernel| Column {
@@ -108,17 +110,17 @@ struct Matrix<'reporter> {
     reporter: &'reporter Reporter,
 }
 
-impl Matrix<'_> {
-    /// Where cargo puts what it makes.
-    fn target_directory(&self) -> anyhow::Result<PathBuf> {
-        let mut metadata = cargo_metadata::MetadataCommand::new();
-        metadata.no_deps();
-        if let Some(manifest) = self.invocation.manifest() {
-            metadata.manifest_path(manifest);
-        }
-        Ok(metadata.exec().context("no tests to run")?.target_directory.into())
+/// Where cargo puts what it makes.
+fn target_directory(invocation: &Invocation) -> anyhow::Result<PathBuf> {
+    let mut metadata = cargo_metadata::MetadataCommand::new();
+    metadata.no_deps();
+    if let Some(manifest) = invocation.manifest() {
+        metadata.manifest_path(manifest);
     }
+    Ok(metadata.exec().context("no tests to run")?.target_directory.into())
+}
 
+impl Matrix<'_> {
     /// Runs the tests with one kernel after the other.
     fn fill(&self, columns: &mut [Column], target: &Path) -> anyhow::Result<End> {
         if let Some(build) = self.invocation.build() {

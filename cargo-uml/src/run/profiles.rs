@@ -133,9 +133,15 @@ fn copy(from: &Path, to: &Path, merges: bool) -> anyhow::Result<()> {
     io::copy(&mut file, &mut copy)?;
     copy.as_file().set_permissions(Permissions::from_mode(file.metadata()?.mode() & 0o666))?;
     match to.symlink_metadata() {
-        Err(_) => {
-            copy.persist_noclobber(to)?;
-        }
+        Err(_) => match copy.persist_noclobber(to) {
+            // Another guest's has come in between.
+            Err(error) if merges && error.error.kind() == io::ErrorKind::AlreadyExists => {
+                error.file.keep()?;
+            }
+            other => {
+                other?;
+            }
+        },
         // On the host the runtime adds to the profile that is there. The tools merge any number of them.
         Ok(_) if merges => {
             copy.keep()?;

@@ -17,7 +17,14 @@ fn main() -> ExitCode {
         return ExitCode::from(125);
     };
     // The guest sees the host's files, the script among them.
-    let script = format!(". \"{path}\"");
+    let path = std::path::Path::new(&path);
+    if let Err(error) = std::fs::File::open(path) {
+        eprintln!("cannot read {}: {error}", path.display());
+        return ExitCode::from(125);
+    }
+    // A name without a slash the shell would look for on PATH.
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let script = format!(". '{}'", path.display().to_string().replace('\'', r"'\''"));
     match reproduce(Vm::builder(), &script, Duration::from_secs(60)) {
         Ok(Verdict::Survived(output)) => {
             println!("survived: {}", output.status);
