@@ -182,7 +182,9 @@ pub(crate) enum Error {
          and not `default`; choose one with `--name`"
     )]
     BadName { name: String },
-    #[error("two parts of this kernel are called {part}; name it with `--name`")]
+    #[error(
+        "two parts of this kernel would be called {part}, which a fragment is and a flavour or another fragment; name it with `--name`"
+    )]
     AmbiguousName { part: String },
     #[error(
         "no kernel is called {name}; there are: {known}; `cargo uml kernel build` makes more, \

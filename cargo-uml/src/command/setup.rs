@@ -26,7 +26,11 @@ pub(crate) fn setup(
         if kernel.is_intact() {
             return Ok(kernel.linux());
         }
-        reporter.note(format_args!("The default kernel {} is damaged", kernel.id()));
+        reporter.note(format_args!(
+            "The default kernel {} ({}) is damaged; the usual one takes its place",
+            kernel.id(),
+            kernel.metadata.name
+        ));
     }
     let kernel = order.provide(cache, reporter)?;
     if !cache.is_default(&kernel) {

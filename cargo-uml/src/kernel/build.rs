@@ -10,6 +10,7 @@ use super::fragment::{self, Dropped, Fragment};
 use super::kconfig::{self, Kconfig};
 use super::progress;
 use super::tools::{self, Optional};
+use super::unseen;
 use super::version::Version;
 use crate::error::Error;
 use crate::process;
@@ -52,10 +53,15 @@ impl Build {
             }
         }
         fs::create_dir_all(&out).map_err(Error::io("create", &out))?;
-        let log = directory.join("build.log");
+        let log = Self::log_in(directory);
         File::create(&log).map_err(Error::io("create", &log))?;
         let version = Version::of_tree(&tree)?;
         Ok(Build { tree, directory: directory.to_path_buf(), out, log, version, hidden })
+    }
+
+    /// Where make's output goes.
+    pub(crate) fn log_in(directory: &Path) -> PathBuf {
+        directory.join("build.log")
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -142,6 +148,7 @@ impl Build {
             let total = progress::steps_of_dry_run(&String::from_utf8_lossy(&dry_run.stdout));
             reporter.counted(message, total, Unit::Steps)
         };
+        unseen::note_start(&self.directory)?;
         let started = Instant::now();
         let mut steps = 0;
         self.run("linux", |line| {

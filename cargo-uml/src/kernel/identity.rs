@@ -28,7 +28,8 @@ pub(crate) fn recipe(fragments: &[Fragment]) -> String {
     let version = RECIPE_VERSION.to_string();
     let counts =
         |line: &&str| !line.is_empty() && (!line.starts_with('#') || line.ends_with(" is not set"));
-    let options = fragments.iter().flat_map(|fragment| fragment.text.lines().filter(counts));
+    let options =
+        fragments.iter().flat_map(|fragment| fragment.text.lines().map(str::trim).filter(counts));
     let parts: Vec<&str> = ["recipe", &version].into_iter().chain(options).collect();
     digest(&parts)[..ID_DIGITS].to_owned()
 }
@@ -172,6 +173,7 @@ mod tests {
         };
         assert_ne!(recipe("CONFIG_A=y"), recipe("CONFIG_A=n"));
         assert_ne!(recipe("# CONFIG_A is not set"), recipe(""));
+        assert_eq!(recipe("# CONFIG_A is not set "), recipe("# CONFIG_A is not set"));
         assert_eq!(recipe("CONFIG_A=y"), recipe("# of A\nCONFIG_A=y\n\n"));
     }
 

@@ -27,4 +27,5 @@ pub(crate) mod suites;
 pub(crate) mod tools;
 pub(crate) mod tree;
 pub(crate) mod unpack;
+pub(crate) mod unseen;
 pub(crate) mod version;

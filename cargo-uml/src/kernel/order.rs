@@ -16,6 +16,7 @@ use super::names::Name;
 use super::source::{Choice, Source};
 use super::tools;
 use super::tree;
+use super::unseen;
 use super::version::{MINIMUM, Version};
 use crate::error::Error;
 use crate::report::Reporter;
@@ -59,10 +60,12 @@ impl Order {
         if name.is_none() {
             // Now, not after the build.
             Name::of_build((0, 0), &parts)?;
-            if let Some(part) = parts.iter().enumerate().find_map(|(at, part)| {
-                (parts[..at].contains(part) || part == "base").then_some(part)
-            }) {
-                return Err(Error::AmbiguousName { part: part.clone() });
+            let (of_flavours, of_fragments) = parts.split_at(parts.len() - fragments.len());
+            for (at, part) in of_fragments.iter().enumerate() {
+                let taken = flavour::ALL.iter().any(|flavour| flavour.name == *part);
+                if taken || of_flavours.contains(part) || of_fragments[..at].contains(part) {
+                    return Err(Error::AmbiguousName { part: part.clone() });
+                }
             }
         }
         Ok(Order { choice, flavours, fragments, parts, name })
@@ -201,6 +204,10 @@ impl Order {
         });
         let tree = source.tree(&directory, reporter)?;
         let fragments = self.all_fragments();
+        if kept {
+            let log = Build::log_in(&directory);
+            unseen::show(&tree, &directory, &directory.join(out), &log, reporter)?;
+        }
         let build = Build::new(tree, &directory, out, tools::optional(&fragments).1)?;
         if kept {
             let path = directory.join("tree");

@@ -132,8 +132,9 @@ const OPTIONAL: [Optional; 3] = [
 /// The optional programs that these fragments ask for, and those that are to make no difference.
 pub(crate) fn optional(fragments: &[Fragment]) -> (Vec<Optional>, Vec<Optional>) {
     let asked = |tool: &Optional| {
-        let wanted = format!("{}=y", tool.option);
-        fragments.iter().any(|fragment| fragment.text.lines().any(|line| line.trim() == wanted))
+        // A fragment that can't be read is an error elsewhere.
+        let requests = fragments.iter().filter_map(|fragment| fragment.requests().ok()).flatten();
+        requests.into_iter().any(|request| request.option == tool.option && request.value == "y")
     };
     OPTIONAL.into_iter().partition(asked)
 }

@@ -74,7 +74,7 @@ fn the_rust_compiler_counts_where_a_fragment_asks_for_it() {
     assert_eq!(build("rustc-2", &[]), (false, kernel));
 
     let fragment = fixture.path().join("rust.config");
-    fs::write(&fragment, "CONFIG_RUST=y\n").unwrap();
+    fs::write(&fragment, "CONFIG_RUST=y # optional before 6.7\n").unwrap();
     let rust = ["--fragment", fragment.to_str().unwrap()];
     let (is_seen, kernel) = build("rustc-1", &rust);
     assert!(is_seen);
@@ -179,7 +179,16 @@ fn a_dropped_option_is_explained() {
     );
     assert_eq!(fixture.compiled(), 0);
 
-    // On a version that nobody tested, a user's own request still counts.
+    // On a version that nobody tested, a user's own request still counts, and what a flavour is there for.
+    fs::write(fixture.at_home("drop"), "CARD CADR PCI SMP").unwrap();
+    let smp = ["kernel", "build", tree.to_str().unwrap(), "--flavour", "smp"];
+    fixture.set_version("7.9.98");
+    run(&mut fixture.uml(&smp)).fails(5, &["CONFIG_SMP"]);
+    fs::write(fixture.at_home("drop"), "CARD CADR PCI CPUSETS").unwrap();
+    fixture.set_version("7.9.97"); // another configuration
+    let done = run(&mut fixture.uml(&smp));
+    done.kernel();
+    assert!(done.stderr.contains("Going on without them"), "{}", done.stderr);
     fixture.set_version("7.9.99");
     run(&mut fixture.uml(&arguments)).fails(5, &["CONFIG_CARD"]);
     fs::write(&fragment, "CONFIG_CARD=y # optional before 8.0: newer cards\n").unwrap();
@@ -203,6 +212,10 @@ fn a_fragment_that_is_none_is_refused_before_anything_is_done() {
         run(build.arg(&fragment)).fails(2, &[says]);
     }
     run(&mut fixture.uml(&["kernel", "build", "--fragment", "/nowhere"])).fails(1, &["/nowhere"]);
+    let debug = fixture.path().join("debug.config");
+    fs::write(&debug, "CONFIG_A=y\n").unwrap();
+    let mut build = fixture.uml(&["kernel", "build", "--fragment"]);
+    run(build.arg(&debug)).fails(2, &["would be called debug", "`--name`"]);
     run(&mut fixture.uml(&["kernel", "build", "--flavour", "debgu"]))
         .fails(2, &["'debgu'", "similar value exists: 'debug'"]);
     assert_eq!(fixture.kernels(), NONE);

@@ -88,6 +88,40 @@ fn a_tree_that_changes_while_it_is_built_gives_no_kernel() {
     build().kernel();
 }
 
+/// The object is newer than what it was not made from.
+#[test]
+fn what_is_saved_while_it_is_compiled_is_compiled_again() {
+    let fixture = Fixture::new();
+    let makefile = fs::read_to_string(fixture.tree().join("Makefile")).unwrap();
+    let saving = "\t@test $* != a -o -e $(HOME)/saved || { touch $(HOME)/saved; sleep 0.1; echo >> a.c; sleep 0.1; }\n\
+                  \t@touch $@.tmp; mv $@.tmp $@\n";
+    assert!(makefile.contains("\t@mv $@.tmp $@\n"));
+    fixture.write("Makefile", &makefile.replace("\t@mv $@.tmp $@\n", saving));
+    let tree = fixture.tree();
+    let build = || run(&mut fixture.uml(&["kernel", "build", tree.to_str().unwrap()]));
+    build().fails(1, &["changed while it was built; run this again"]);
+    let compiled = || fs::read_to_string(fixture.at_home("compiled")).unwrap();
+    assert_eq!(compiled().matches('a').count(), 1);
+    build().kernel();
+    assert_eq!(compiled().matches('a').count(), 2, "{}", compiled());
+    fixture.write("b.c", "int other(void) { return 0 * 2; }\n");
+    build().kernel();
+    assert_eq!(compiled().matches('a').count(), 2, "once is enough: {}", compiled());
+}
+
+#[test]
+fn a_file_that_is_put_back_with_its_old_time_is_compiled_again() {
+    let fixture = Fixture::new();
+    let (file, kept) = (fixture.tree().join("b.c"), fixture.path().join("kept"));
+    fs::rename(&file, &kept).unwrap();
+    fixture.write("b.c", "int other(void) { return 0 * 2; }\n");
+    let edited = fixture.build(&[]);
+    let compiled = fixture.compiled();
+    fs::rename(&kept, &file).unwrap();
+    assert_ne!(fixture.build(&[]), edited);
+    assert!(fixture.compiled() > compiled, "the edited file's object is in the other kernel");
+}
+
 /// Directories that git does not look into, and files that only the user has git ignore.
 #[test]
 fn changes_that_git_does_not_show_give_another_kernel_too() {
