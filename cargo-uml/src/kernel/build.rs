@@ -53,15 +53,10 @@ impl Build {
             }
         }
         fs::create_dir_all(&out).map_err(Error::io("create", &out))?;
-        let log = Self::log_in(directory);
+        let log = directory.join("build.log");
         File::create(&log).map_err(Error::io("create", &log))?;
         let version = Version::of_tree(&tree)?;
         Ok(Build { tree, directory: directory.to_path_buf(), out, log, version, hidden })
-    }
-
-    /// Where make's output goes.
-    pub(crate) fn log_in(directory: &Path) -> PathBuf {
-        directory.join("build.log")
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -151,12 +146,14 @@ impl Build {
         unseen::note_start(&self.directory)?;
         let started = Instant::now();
         let mut steps = 0;
-        self.run("linux", |line| {
+        let made = self.run("linux", |line| {
             if progress::is_step(line) {
                 steps += 1;
                 phase.at(steps);
             }
-        })?;
+        });
+        unseen::note_end(&self.directory)?;
+        made?;
         let duration = started.elapsed();
         drop(phase);
         let config = self.config();

@@ -60,10 +60,10 @@ impl Order {
         if name.is_none() {
             // Now, not after the build.
             Name::of_build((0, 0), &parts)?;
-            let (of_flavours, of_fragments) = parts.split_at(parts.len() - fragments.len());
+            let of_fragments = &parts[parts.len() - fragments.len()..];
             for (at, part) in of_fragments.iter().enumerate() {
-                let taken = flavour::ALL.iter().any(|flavour| flavour.name == *part);
-                if taken || of_flavours.contains(part) || of_fragments[..at].contains(part) {
+                let is_flavour = flavour::ALL.iter().any(|flavour| flavour.name == *part);
+                if is_flavour || of_fragments[..at].contains(part) {
                     return Err(Error::AmbiguousName { part: part.clone() });
                 }
             }
@@ -205,8 +205,7 @@ impl Order {
         let tree = source.tree(&directory, reporter)?;
         let fragments = self.all_fragments();
         if kept {
-            let log = Build::log_in(&directory);
-            unseen::show(&tree, &directory, &directory.join(out), &log, reporter)?;
+            unseen::show(&tree, &directory, &directory.join(out), reporter)?;
         }
         let build = Build::new(tree, &directory, out, tools::optional(&fragments).1)?;
         if kept {

@@ -11,26 +11,37 @@ use std::time::SystemTime;
 use crate::error::Error;
 use crate::report::Reporter;
 
-/// In a build's directory: as old as the beginning of its last make.
+/// In a build's directory: as old as the beginning of its last make, and as its end.
 const STARTED: &str = "started";
+const ENDED: &str = "ended";
 
 /// Notes that make begins.
 pub(crate) fn note_start(directory: &Path) -> Result<(), Error> {
-    let path = directory.join(STARTED);
+    note(directory, STARTED)
+}
+
+/// Notes that make has ended.
+pub(crate) fn note_end(directory: &Path) -> Result<(), Error> {
+    note(directory, ENDED)
+}
+
+fn note(directory: &Path, name: &str) -> Result<(), Error> {
+    let path = directory.join(name);
     // Written to, for the filesystem's own idea of the time, which the tree's files have too.
     fs::write(&path, "make\n").map_err(Error::io("write", &path))
 }
 
-/// Has make see what changed in `tree` since it last began, in `directory`. `log` is as old as that make's end.
+/// Has make see what changed in `tree` since it last began, in `directory`.
 pub(crate) fn show(
     tree: &Path,
     directory: &Path,
     out: &Path,
-    log: &Path,
     reporter: &Reporter,
 ) -> Result<(), Error> {
-    let time = |path: &Path| path.metadata().and_then(|found| found.modified());
-    let (Ok(start), Ok(end)) = (time(&directory.join(STARTED)), time(log)) else { return Ok(()) };
+    let time = |name| directory.join(name).metadata().and_then(|found| found.modified());
+    let Ok(start) = time(STARTED) else { return Ok(()) };
+    // Of a make that was killed the end is not known.
+    let end = time(ENDED).ok().filter(|end| *end >= start).unwrap_or_else(SystemTime::now);
     match unseen(tree, start, end) {
         Some(Unseen::Meanwhile) => {
             age(out, start).map_err(Error::io("set times in", out))?;

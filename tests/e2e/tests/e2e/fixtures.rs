@@ -98,8 +98,8 @@ impl Fixtures {
         let number = nextest.reports.fetch_add(1, Ordering::Relaxed);
         let report = nextest.dir.path().join(format!("{number}.xml"));
         let config = nextest.dir.path().join(format!("{number}.toml"));
-        // On a loaded machine nextest would say among a test's output that it is slow, and might give
-        // the end of an output up before it has read it.
+        // On a loaded machine nextest would say among a test's output that it is slow, or would take
+        // an output that it has not read to its end yet for one that is held open.
         let settings = format!(
             "[profile.default]\nslow-timeout = \"1h\"\nleak-timeout = \"1m\"\n\
              [profile.default.junit]\npath = {report:?}\nstore-success-output = true\n"
