@@ -200,7 +200,8 @@ pub(crate) enum Format {
 
 #[derive(Debug, Args)]
 pub(crate) struct PruneArguments {
-    /// Also kernels that no guest was booted from for so many days, except the default
+    /// Also kernels that no guest was booted from for so many days, except the default, and source trees' kept builds
+    /// that were not used for as long
     #[arg(long, value_name = "DAYS")]
     pub(crate) unused_for: Option<u64>,
     /// Also fetched kernel source

@@ -60,17 +60,19 @@ pub(crate) enum Error {
     InstallTools { packages: String, output: String },
 
     #[error(
-        "no apt-get on this machine, so no package mirror to take kernel source from; \
-         name a Linux source tree or a tarball instead"
+        "no apt-get on this machine, so no package mirror to take kernels from; \
+         name a Linux source tree or a tarball instead: `cargo uml kernel build PATH`"
     )]
     NoApt,
     #[error(
-        "apt has no configured mirror to take kernel source from; name a Linux source tree or a tarball instead"
+        "apt has no configured mirror to take kernels from; \
+         name a Linux source tree or a tarball instead: `cargo uml kernel build PATH`"
     )]
     NoMirror,
     #[error(
         "no package {what} found; tried:{}\napt said:{}\n\
-         check the network and apt's sources, or name a Linux source tree or a tarball instead",
+         check the network and apt's sources, or name a Linux source tree or a tarball instead: \
+         `cargo uml kernel build PATH`",
         indented(tried),
         indented(detail)
     )]
@@ -89,6 +91,11 @@ pub(crate) enum Error {
         "{text} is neither a version, such as 7.2 or 7.2.12, nor a source tree or tarball that exists"
     )]
     NoSuchSource { text: String },
+    #[error(
+        "there is no {path}; name the top directory of a Linux source tree, or a tarball of one",
+        path = path.display()
+    )]
+    SourceNotThere { path: PathBuf },
     #[error("`--sha256` goes with an exact version, such as 6.12.64")]
     HashWithoutVersion,
     #[error("`--sha256` takes 64 hexadecimal digits, not {text:?}")]
@@ -233,6 +240,7 @@ impl Error {
             | Error::NoPackage { .. }
             | Error::NoVersionAnywhere { .. }
             | Error::NoSuchSource { .. }
+            | Error::SourceNotThere { .. }
             | Error::Download { .. }
             | Error::WrongChecksum { .. }
             | Error::NoKernelInPackage { .. }

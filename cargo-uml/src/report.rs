@@ -47,7 +47,7 @@ impl Reporter {
     pub(crate) fn counted(&self, message: impl Display, total: u64, unit: Unit) -> Phase {
         let template = match unit {
             Unit::Steps => "{msg} [{elapsed}] {wide_bar} {pos}/{len}, {eta} left",
-            Unit::Bytes => "{msg} [{elapsed}] {wide_bar} {bytes}/{total_bytes}",
+            Unit::Bytes => "{msg} [{elapsed}] {wide_bar} {bytes}/{total_bytes}, {eta} left",
         };
         self.begin(message, ProgressBar::new(total), template)
     }

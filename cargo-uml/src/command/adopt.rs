@@ -16,6 +16,7 @@ use crate::kernel::image;
 use crate::kernel::install::{self, Contents, Image};
 use crate::kernel::lock::{BuildLock, CacheLock};
 use crate::kernel::metadata::{Metadata, Provenance};
+use crate::kernel::modules;
 use crate::kernel::names::Name;
 use crate::report::Reporter;
 
@@ -126,13 +127,13 @@ impl Foreign<'_> {
             Some(name) => name.clone(),
             None => Name::parse_own(&format!("adopted-{version}"))?,
         };
-        let content = identity::of_binary(&identity::of_file(self.image)?);
+        let listing =
+            self.modules.as_deref().map(|modules| identity::of_listing(modules, |_| false));
+        let content = identity::of_binary(&identity::of_file(self.image)?, listing.as_deref());
         let lock = CacheLock::take(cache)?;
-        let has_modules = |kernel: &Kernel| kernel.directory().join("modules").exists();
-        let kernel = match cache
-            .with_content(&content)
-            .filter(|kernel| self.modules.is_none() || has_modules(kernel))
-        {
+        // Where depmod was missing, it may be there now.
+        let is_whole = |kernel: &Kernel| self.modules.is_none() || modules::is_indexed(kernel);
+        let kernel = match cache.with_content(&content).filter(is_whole) {
             Some(kernel) => kernel,
             None => {
                 let metadata = Metadata {

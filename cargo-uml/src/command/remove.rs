@@ -9,7 +9,7 @@ use indicatif::HumanBytes;
 use crate::cli::PruneArguments;
 use crate::error::Error;
 use crate::kernel::cache::Cache;
-use crate::kernel::entry::{self, Kernel};
+use crate::kernel::entry::{self, Kernel, discard};
 use crate::kernel::lock::{BuildLock, CacheLock};
 use crate::kernel::names::Name;
 use crate::report::Reporter;
@@ -64,8 +64,12 @@ pub(crate) fn prune(
             paths.push(kernel.directory().to_path_buf());
         }
     }
-    paths.extend(below(&cache.kernels()).into_iter().filter(|path| Kernel::read(path).is_none()));
-    paths.extend(below(&cache.builds()).into_iter().filter(|path| !is_kept_build(path)));
+    paths.extend(below(&cache.kernels()).into_iter().filter(|path| !is_kernel(path)));
+    paths.extend(
+        below(&cache.builds())
+            .into_iter()
+            .filter(|path| !is_kept_build(path, arguments.unused_for)),
+    );
     if arguments.sources {
         paths.extend(below(&cache.sources()));
     }
@@ -90,15 +94,30 @@ pub(crate) fn prune(
 
 fn is_unused(kernel: &Kernel, days: u64) -> bool {
     let last = kernel.last_used().unwrap_or(kernel.installed).max(kernel.installed);
-    let age = SystemTime::now().duration_since(last).unwrap_or_default();
+    is_older(last, days)
+}
+
+fn is_older(time: SystemTime, days: u64) -> bool {
+    let age = SystemTime::now().duration_since(time).unwrap_or_default();
     age > Duration::from_secs(days.saturating_mul(24 * 60 * 60))
 }
 
+/// Not what is half installed or half removed.
+fn is_kernel(path: &Path) -> bool {
+    let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    !is_hidden && Kernel::read(path).is_some()
+}
+
 /// A source tree's build that was finished once, of a tree that is still there: the next build takes seconds from it.
-fn is_kept_build(path: &Path) -> bool {
+/// `days` says for how many the last may be past.
+fn is_kept_build(path: &Path, days: Option<u64>) -> bool {
     use std::os::unix::ffi::OsStringExt;
     let tree = fs::read(path.join("tree")).map(std::ffi::OsString::from_vec).map(PathBuf::from);
-    path.join("out/linux").exists() && tree.is_ok_and(|tree| tree.join("Makefile").exists())
+    // Each build begins the log anew.
+    let last = path.join("build.log").metadata().and_then(|metadata| metadata.modified());
+    path.join("out/linux").exists()
+        && tree.is_ok_and(|tree| tree.join("Makefile").exists())
+        && !days.is_some_and(|days| last.is_ok_and(|last| is_older(last, days)))
 }
 
 fn below(directory: &Path) -> Vec<PathBuf> {
@@ -106,19 +125,4 @@ fn below(directory: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
     paths.sort();
     paths
-}
-
-/// A kernel's directory goes by a rename first, so that nobody finds half of it.
-fn discard(path: &Path) -> Result<(), Error> {
-    let error = Error::io("remove", path);
-    let removed = if path.is_dir() {
-        let hidden = path.with_file_name(format!(
-            ".removed-{}",
-            path.file_name().unwrap_or_default().to_string_lossy()
-        ));
-        fs::rename(path, &hidden).and_then(|()| fs::remove_dir_all(&hidden))
-    } else {
-        fs::remove_file(path)
-    };
-    removed.map_err(error)
 }

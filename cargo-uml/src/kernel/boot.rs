@@ -6,8 +6,6 @@ use std::time::{Duration, Instant};
 use uml_test::config::Config;
 use uml_test::{Vm, VmBuilder};
 
-use crate::error::Error;
-
 /// Boots that the time is the median of.
 const BOOTS: usize = 5;
 
@@ -27,7 +25,7 @@ pub(crate) struct Boots {
 }
 
 /// Boots guests from `linux` until each is set up.
-pub(crate) fn check(linux: &Path) -> Result<Boots, Error> {
+pub(crate) fn check(linux: &Path) -> Result<Boots, uml_test::Error> {
     let usual = Config::default().mem;
     let mut first_error = None;
     for mem in (0..=DOUBLINGS).map(|doublings| usual << doublings) {
@@ -45,8 +43,7 @@ pub(crate) fn check(linux: &Path) -> Result<Boots, Error> {
         }
     }
     // Not reached without one.
-    let source = first_error.unwrap_or(uml_test::Error::Unsupported { reason: "no memory tried" });
-    Err(Error::KernelDoesNotBoot { path: linux.to_path_buf(), source: Box::new(source) })
+    Err(first_error.unwrap_or(uml_test::Error::Unsupported { reason: "no memory tried" }))
 }
 
 fn milliseconds(linux: &Path, mem: u64) -> Result<u64, uml_test::Error> {

@@ -27,6 +27,14 @@ pub(crate) struct Build {
     hidden: Vec<Optional>,
 }
 
+/// What Kconfig made of the fragments.
+pub(crate) struct Resolved {
+    /// What it did not honour, and why.
+    pub(crate) dropped: Vec<Dropped>,
+    /// Doubts about what it did honour.
+    pub(crate) doubts: Vec<String>,
+}
+
 /// A finished build.
 pub(crate) struct Built {
     pub(crate) linux: PathBuf,
@@ -76,8 +84,8 @@ impl Build {
         self.out.join(".config")
     }
 
-    /// Resolves the fragments over `tinyconfig`; what Kconfig dropped of them, and why.
-    pub(crate) fn configure(&self, fragments: &[Fragment]) -> Result<Vec<Dropped>, Error> {
+    /// Resolves the fragments over `tinyconfig`.
+    pub(crate) fn configure(&self, fragments: &[Fragment]) -> Result<Resolved, Error> {
         let requests = fragment::requests(fragments, &self.version)?;
         let text = fragment::text(&requests);
         let kconfig = Kconfig::read(&self.tree);
@@ -102,7 +110,7 @@ impl Build {
         for dropped in dropped.iter_mut().filter(|dropped| !dropped.optional) {
             dropped.because = kconfig::explain(dropped, &kconfig, &resolved);
         }
-        Ok(dropped)
+        Ok(Resolved { dropped, doubts: kconfig::misspelt(&requests, &kconfig) })
     }
 
     /// Says what `.config` was resolved from.
@@ -262,12 +270,15 @@ fn is_buildable(path: &Path) -> bool {
 
 /// The line that says what went wrong first; with several jobs it may be far from the end.
 fn first_error(output: &str) -> Option<&str> {
-    const MARKS: [&str; 6] = [
+    const MARKS: [&str; 8] = [
         ": error: ",
         ": fatal error: ",
         "undefined reference to",
+        "multiple definition of",
         "No space left on device",
+        // Of dash and of bash.
         ": not found",
+        ": command not found",
         "internal compiler error",
     ];
     let compiler = output.lines().find(|line| MARKS.iter().any(|mark| line.contains(mark)));
@@ -300,6 +311,12 @@ mod tests {
             first_error("  CC a.o\nmake: *** No rule to make target 'x'.  Stop.\n"),
             Some("make: *** No rule to make target 'x'.  Stop.")
         );
+        for shell in ["/bin/sh: 1: flex: not found", "/bin/sh: line 1: flex: command not found"] {
+            let output = format!("  LEX a.c\n{shell}\nmake[1]: *** [a.c] Error 127\n");
+            assert_eq!(first_error(&output), Some(shell));
+        }
+        let twice = "ld: b.o:b.c:1: multiple definition of `x'; a.o:a.c:1: first defined here";
+        assert_eq!(first_error(&format!("  LD linux\n{twice}\nmake: *** [linux]\n")), Some(twice));
         assert_eq!(first_error("  CC a.o\n"), None);
     }
 }

@@ -12,7 +12,7 @@
 //! kernels/<id>/last-used      empty; uml-test touches it when it boots a guest
 //! names/<name>                a link to ../kernels/<id>; `/` in the name is written `:`
 //! names/default               a link to the kernel that is booted where none is named
-//! sources/                    fetched source packages and tarballs
+//! sources/                    fetched source packages, each with its SHA-256 beside it, and tarballs
 //! build/<hash>/               a build in progress or failed, or one of a source tree, which is kept:
 //!                             src/, out/, build.log, tree (the path of the source tree)
 //! build.lock, cache.lock      see [`super::lock`]
@@ -152,10 +152,16 @@ impl Cache {
         })
     }
 
-    /// The names that there are, for messages.
+    /// The names of the kernels that there are, for messages.
     pub(crate) fn known(&self) -> String {
-        let names: Vec<String> =
-            self.all_names().into_iter().map(|(name, _)| name.to_string()).collect();
+        let kernels = self.kernels();
+        let is_there = |id: &String| kernels.join(id).is_dir();
+        let names: Vec<String> = self
+            .all_names()
+            .into_iter()
+            .filter(|(_, id)| is_there(id))
+            .map(|(name, _)| name.to_string())
+            .collect();
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     }
 }

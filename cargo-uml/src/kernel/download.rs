@@ -13,6 +13,9 @@ use crate::error::Error;
 use crate::process;
 use crate::report::Reporter;
 
+/// Seconds without a byte after which a transfer has failed.
+const STALL: &str = "60";
+
 /// Downloads `url` to `destination`, which appears only when whole and with the SHA-256 `sha256`.
 pub(crate) fn download(
     url: &str,
@@ -63,7 +66,8 @@ pub(crate) fn download(
 fn fetcher(url: &str, file: &Path, reporter: &Reporter) -> Result<Command, Error> {
     if process::find("curl").is_none() && process::find("wget").is_some() {
         let mut wget = Command::new("wget");
-        wget.args(["--no-verbose", "--tries=2", "--connect-timeout=20", "-O"]);
+        wget.args(["--no-verbose", "--tries=2", "--connect-timeout=20"]);
+        wget.args(["--read-timeout", STALL, "-O"]);
         wget.arg(file).arg("--").arg(url);
         return Ok(wget);
     }
@@ -71,7 +75,9 @@ fn fetcher(url: &str, file: &Path, reporter: &Reporter) -> Result<Command, Error
     let mut curl = Command::new("curl");
     curl.args(["--fail", "--location", "--silent", "--show-error", "--retry", "1"]);
     // Where packets are dropped, its own limit is minutes.
-    curl.args(["--connect-timeout", "20", "--output"]);
+    curl.args(["--connect-timeout", "20"]);
+    // It has none for a server that stops sending.
+    curl.args(["--speed-limit", "1", "--speed-time", STALL, "--output"]);
     curl.arg(file).arg("--").arg(url);
     Ok(curl)
 }

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use super::identity;
 use super::image;
 use super::metadata::Metadata;
+use crate::error::Error;
 
 /// A kernel in the cache.
 #[derive(Debug)]
@@ -79,4 +80,19 @@ pub(crate) fn size(directory: &Path) -> u64 {
             Err(_) => 0,
         })
         .sum()
+}
+
+/// Removes a file or directory; a directory goes by a rename first, so that nobody finds half of it.
+pub(crate) fn discard(path: &Path) -> Result<(), Error> {
+    let error = Error::io("remove", path);
+    let removed = if path.is_dir() {
+        let hidden = path.with_file_name(format!(
+            ".removed-{}",
+            path.file_name().unwrap_or_default().to_string_lossy()
+        ));
+        fs::rename(path, &hidden).and_then(|()| fs::remove_dir_all(&hidden))
+    } else {
+        fs::remove_file(path)
+    };
+    removed.map_err(error)
 }

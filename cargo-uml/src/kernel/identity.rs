@@ -39,9 +39,10 @@ pub(crate) fn content(recipe: &str, source: &str, compiler: &str) -> String {
     digest(&["kernel", recipe, source, compiler])[..ID_DIGITS].to_owned()
 }
 
-/// The content hash in the id of a kernel that was not built here.
-pub(crate) fn of_binary(sha256: &str) -> String {
-    digest(&["binary", sha256])[..ID_DIGITS].to_owned()
+/// The content hash in the id of a kernel that was not built here, of its image's and its modules' if it has any.
+pub(crate) fn of_binary(sha256: &str, modules: Option<&str>) -> String {
+    let parts: Vec<&str> = ["binary", sha256].into_iter().chain(modules).collect();
+    digest(&parts)[..ID_DIGITS].to_owned()
 }
 
 /// The directory in which a source tree is built again and again, for one recipe and compiler.

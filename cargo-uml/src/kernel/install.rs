@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::boot;
 use super::cache::Cache;
-use super::entry::Kernel;
+use super::entry::{self, Kernel};
 use super::identity;
 use super::image;
 use super::kbuild;
@@ -35,6 +35,14 @@ pub(crate) enum Image {
     Built(PathBuf),
     /// Somebody else's: taken as it is.
     Foreign(PathBuf),
+}
+
+impl Image {
+    /// What messages call it: the copy that is tried out is gone when they are read.
+    fn path(&self) -> &Path {
+        let (Image::Built(path) | Image::Foreign(path)) = self;
+        path
+    }
 }
 
 /// Installs the kernel under the version that it prints and `content`. Fills in what `metadata` leaves open: version,
@@ -68,10 +76,15 @@ pub(crate) fn install(
             set_mode(&linux, 0o755)?;
         }
     }
-    let version = image::version(&linux)?;
+    let version = image::version(&linux).map_err(|error| match error {
+        Error::NotAKernel { found, .. } => {
+            Error::NotAKernel { path: contents.image.path().to_path_buf(), found }
+        }
+        error => error,
+    })?;
     if !metadata.version.is_empty() && version != metadata.version {
         return Err(Error::KernelDoesNotStart {
-            path: linux,
+            path: contents.image.path().to_path_buf(),
             expected: metadata.version,
             found: version,
         });
@@ -91,7 +104,10 @@ pub(crate) fn install(
     drop(phase);
 
     let phase = reporter.phase("Booting it");
-    let boots = boot::check(&linux)?;
+    let boots = boot::check(&linux).map_err(|source| Error::KernelDoesNotBoot {
+        path: contents.image.path().to_path_buf(),
+        source: Box::new(source),
+    })?;
     metadata.boot_ms = Some(boots.milliseconds);
     metadata.least_mem_mib = boots.least_mem_mib;
     // These were no guests of the user's.
@@ -111,8 +127,8 @@ pub(crate) fn install(
 
     let directory = kernels.join(format!("{}-{content}", metadata.version));
     if directory.exists() {
-        // Damaged, or it would have been used.
-        fs::remove_dir_all(&directory).map_err(Error::io("remove the damaged", &directory))?;
+        // Damaged or not whole, or it would have been used.
+        entry::discard(&directory)?;
     }
     fs::rename(staging.keep(), &directory).map_err(Error::io("create", &directory))?;
     File::open(&kernels).and_then(|file| file.sync_all()).map_err(Error::io("write", &kernels))?;

@@ -5,9 +5,18 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::entry::Kernel;
 use crate::error::Error;
 use crate::process;
 use crate::report::Reporter;
+
+/// What modprobe looks names up in.
+const INDEX: &str = "modules.dep.bin";
+
+/// Whether modprobe finds the kernel's modules by name.
+pub(crate) fn is_indexed(kernel: &Kernel) -> bool {
+    kernel.directory().join("modules").join(&kernel.metadata.version).join(INDEX).exists()
+}
 
 /// Copies `directory`, the modules of one release, to `kernel/modules/<release>` with an index that modprobe reads.
 pub(crate) fn copy(
@@ -22,7 +31,7 @@ pub(crate) fn copy(
     let mut copy = Command::new("cp");
     copy.args(["--recursive", "--preserve=links,mode,timestamps", "--no-target-directory", "--"]);
     process::stdout(copy.arg(directory).arg(&copied))?;
-    if copied.join("modules.dep.bin").exists() {
+    if copied.join(INDEX).exists() {
         return Ok(());
     }
     let Some(depmod) = depmod() else {

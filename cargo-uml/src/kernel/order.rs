@@ -218,9 +218,12 @@ impl Order {
             return Err(Error::TooOld { version: version.to_string(), minimum: MINIMUM });
         }
         let phase = reporter.phase(format_args!("Configuring Linux {version}"));
-        let dropped = build.configure(&fragments)?;
+        let resolved = build.configure(&fragments)?;
         drop(phase);
-        Ok((build, dropped))
+        for doubt in resolved.doubts {
+            reporter.note(doubt);
+        }
+        Ok((build, resolved.dropped))
     }
 
     fn build(&self, cache: &Cache, plan: &Plan, reporter: &Reporter) -> Result<Kernel, Error> {
@@ -317,7 +320,10 @@ impl Order {
         let _lock = BuildLock::take(cache, &work, reporter)?;
         tools::ensure(&tools::BUILD, reporter)?;
         let plan = self.plan(self.choice.source(&cache.sources(), reporter)?)?;
-        let (build, _) = self.configured(cache, &plan, "config", reporter)?;
+        let (build, dropped) = self.configured(cache, &plan, "config", reporter)?;
+        for dropped in dropped.iter().filter(|dropped| !dropped.optional) {
+            reporter.note(format_args!("Not honoured: {dropped}"));
+        }
         let read = || fs::read_to_string(build.config()).map_err(Error::io("read", build.config()));
         let before = read()?;
         build.menuconfig()?;

@@ -1,6 +1,7 @@
 //! A kernel's source: which it is, where it comes from, and a tree of it to build.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::apt::Apt;
@@ -93,7 +94,10 @@ impl Choice {
 impl Source {
     /// The source that the user named.
     pub(crate) fn given(path: &Path) -> Result<Self, Error> {
-        let path = path.canonicalize().map_err(Error::io("open", path))?;
+        let path = path.canonicalize().map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Error::SourceNotThere { path: path.to_path_buf() },
+            _ => Error::io("open", path)(error),
+        })?;
         if path.is_dir() {
             tree::check_tree(&path)?;
             tree::check_clean(&path)?;
@@ -251,6 +255,8 @@ impl Offer {
         if !(path.exists() && identity::of_file(&path)? == package.sha256) {
             apt.download(&package, &path, reporter)?;
         }
+        let sum = sum_of(&path);
+        fs::write(&sum, &package.sha256).map_err(Error::io("write", &sum))?;
         let prefix = format!("{}_", package.name);
         for (old, version) in packages(directory) {
             if old != path
@@ -258,16 +264,32 @@ impl Offer {
                 && unpack::shown(&old).starts_with(&prefix)
             {
                 fs::remove_file(&old).map_err(Error::io("remove", &old))?;
+                let _ = fs::remove_file(sum_of(&old));
             }
         }
         Source::package(path)
     }
 }
 
-/// Source packages in the cache that are wanted, the best last.
+/// The file with a package's SHA-256, as the mirror gave it.
+fn sum_of(package: &Path) -> PathBuf {
+    let mut path = package.as_os_str().to_owned();
+    path.push(".sha256");
+    path.into()
+}
+
+/// Whether a package is as it was fetched. One of an older version of this command has no sum.
+fn is_intact(package: &Path) -> bool {
+    fs::read_to_string(sum_of(package))
+        .map_or(true, |sum| identity::of_file(package).is_ok_and(|found| found == sum))
+}
+
+/// Undamaged source packages in the cache that are wanted, the best last.
 fn fetched(directory: &Path, wanted: Option<&Wanted>) -> Vec<(PathBuf, Version)> {
     let mut found = packages(directory);
-    found.retain(|(_, version)| wanted.is_none_or(|wanted| wanted.matches(version)));
+    found.retain(|(path, version)| {
+        wanted.is_none_or(|wanted| wanted.matches(version)) && is_intact(path)
+    });
     found.sort_by_key(|(_, version)| version.preference());
     found
 }

@@ -127,7 +127,7 @@ mod tests {
         for text in [
             "7.2: it is given twice",
             "6.1: its kernel",
-            "6.12/smp: neither a kernel's name or id nor a path of one; names are: 6.1, 7.2, 7.2/debug;",
+            "6.12/smp: neither a kernel's name or id nor a path of one; names are: 7.2, 7.2/debug;",
             "`cargo uml kernel build 6.12 --flavour smp` builds it",
             "`cargo uml kernel build VERSION --name nightly` builds it",
             "/etc/passwd: not an executable file",

@@ -180,6 +180,9 @@ fn with_a_damaged_kernel_and_a_name_that_leads_nowhere() {
         &text,
         &["7.2.99-0123456789ab: damaged", "(default)", "names of kernels that are gone: 6.1/debug"],
     );
+    let mut path = plain(env!("CARGO_BIN_EXE_cargo-uml"), cache.path());
+    run(path.args(["kernel", "path", "6.1/debug"]))
+        .fails(1, &["no kernel is called 6.1/debug; there are: none"]);
 }
 
 #[test]

@@ -29,14 +29,25 @@ fn adopts_a_kernel_and_reads_what_it_is_from_it() {
     assert!(shown["boot_ms"].as_u64().unwrap() > 0);
     assert_eq!(shown["modules"], serde_json::Value::Null);
 
-    // Under another name, with modules, it is the same kernel with something more.
+    // With modules it is another kernel, and with others again another.
     let modules = fixture.path().join("anything");
     fs::create_dir_all(&modules).unwrap();
     fs::write(modules.join("modules.dep.bin"), "").unwrap();
-    let mut adopt = fixture.uml(&["kernel", "adopt", "--name", "mine", "--modules"]);
-    assert_eq!(run(adopt.arg(&modules).arg(&real)).kernel(), linux);
-    assert!(linux.with_file_name("modules").join(&version).join("modules.dep.bin").exists());
-    assert_eq!(fixture.named("mine").as_deref(), linux.parent());
+    let adopt = || {
+        let mut adopt = fixture.uml(&["kernel", "adopt", "--name", "mine", "--modules"]);
+        run(adopt.arg(&modules).arg(&real)).kernel()
+    };
+    let with_modules = adopt();
+    let has = |name: &str| {
+        let mine = fixture.named("mine").unwrap();
+        mine.join("modules").join(&version).join(name).exists()
+    };
+    assert!(has("modules.dep.bin") && !has("more.ko"));
+    assert_eq!(adopt(), with_modules);
+    fs::write(modules.join("more.ko"), "").unwrap();
+    assert_ne!(adopt(), with_modules);
+    assert!(has("more.ko"));
+    assert!(!linux.with_file_name("modules").exists(), "the first is as it was");
 }
 
 #[test]
@@ -48,6 +59,7 @@ fn refuses_what_is_no_kernel() {
     // Says a version, but does not boot.
     let path = fixture.path().join("script");
     crate::fixture::script(&path, "echo 7.2.1\n");
-    run(fixture.uml(&["kernel", "adopt"]).arg(&path)).fails(5, &["does not boot"]);
+    run(fixture.uml(&["kernel", "adopt"]).arg(&path))
+        .fails(5, &[&format!("the kernel {} does not boot", path.display())]);
     assert_eq!(fixture.kernels(), [] as [std::path::PathBuf; 0]);
 }

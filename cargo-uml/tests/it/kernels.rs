@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::fixture::{Fixture, forgo, run};
+use crate::fixture::{Fixture, Run, forgo, run};
 
 const NONE: [PathBuf; 0] = [];
 
@@ -200,6 +200,21 @@ fn a_dropped_option_is_explained() {
 }
 
 #[test]
+fn a_mistyped_option_that_is_to_be_off_is_told() {
+    let fixture = Fixture::new();
+    fixture.write("Kconfig", "config VETH\n\tbool \"Veth\"\nconfig DUMMY\n\tbool \"Dummy\"\n");
+    let fragment = fixture.path().join("mine.config");
+    fs::write(&fragment, "# CONFIG_VEHT is not set\nCONFIG_DUMMY=n\nCONFIG_ELSEWHERE=n\n").unwrap();
+    let tree = fixture.tree();
+    let mut build = fixture.uml(&["kernel", "build", tree.to_str().unwrap(), "--fragment"]);
+    let done = run(build.arg(&fragment));
+    done.kernel();
+    let note = "CONFIG_VEHT: this kernel has no such option to be off; did you mean CONFIG_VETH?\n";
+    assert!(done.stderr.contains(note), "{}", done.stderr);
+    assert_eq!(done.stderr.matches("no such option").count(), 1, "{}", done.stderr);
+}
+
+#[test]
 fn a_fragment_that_is_none_is_refused_before_anything_is_done() {
     let fixture = Fixture::new();
     let fragment = fixture.path().join("mine.config");
@@ -358,6 +373,18 @@ fn prunes_what_nothing_refers_to() {
     run(&mut fixture.uml(&["kernel", "prune", "--unused-for", "30"])).succeeds();
     assert!(new.exists() && used.exists() && !unused.exists());
     assert_eq!(fixture.named("7.2:smp+tiny"), None);
+
+    // So does the tree's build, until it is as old.
+    assert_eq!(builds(), 3, "one for each configuration");
+    let logs =
+        fs::read_dir(fixture.cache().join("build")).unwrap().map(|entry| entry.unwrap().path());
+    for build in logs.take(2) {
+        fs::File::open(build.join("build.log")).unwrap().set_modified(long_ago).unwrap();
+    }
+    run(&mut fixture.uml(&["kernel", "prune"])).succeeds();
+    assert_eq!(builds(), 3);
+    run(&mut fixture.uml(&["kernel", "prune", "--unused-for", "30"])).succeeds();
+    assert_eq!(builds(), 1);
 }
 
 #[test]
@@ -375,7 +402,10 @@ fn saves_a_changed_configuration_as_a_fragment() {
     let output = fixture.path().join("mine.config");
     let tree = fixture.tree();
     let mut config = fixture.uml(&["kernel", "config", tree.to_str().unwrap(), "--output"]);
-    run(config.arg(&output).env("CPATH", &header)).succeeds();
+    fs::write(fixture.at_home("drop"), "BRIDGE").unwrap();
+    let said = run(config.arg(&output).env("CPATH", &header));
+    assert!(said.succeeds().stderr.contains("Not honoured: CONFIG_BRIDGE: wanted y"));
+    fs::remove_file(fixture.at_home("drop")).unwrap();
     assert_eq!(fs::read_to_string(&output).unwrap(), "CONFIG_MINE=y\nCONFIG_VETH=n\n");
     // As any new file is.
     fs::write(fixture.path().join("new"), "").unwrap();
@@ -423,51 +453,61 @@ fn saves_a_changed_configuration_as_a_fragment() {
     assert!(!fixture.at_home("menus").exists());
 }
 
-/// Runs the rest of the test's command line in a mount namespace with a small file system at `directory`.
-fn with_small_disk(directory: &Path, kilobytes: u32, command: &Command) -> Option<Command> {
+/// Copies the fixture's cache to a disk with a megabyte left, runs `cargo-uml` on it, and then demands that the cache
+/// has `linux` alone. `None` where no disk can be mounted.
+fn on_full_disk(fixture: &Fixture, arguments: &[&str], linux: &Path) -> Option<Run> {
     let can = Command::new("unshare").args(["-rm", "true"]).output();
     if !can.is_ok_and(|output| output.status.success()) {
         return None;
     }
+    let mount = fixture.path().join("mount");
+    fs::create_dir(&mount).unwrap();
+    let used = run(Command::new("du").arg("-sk").arg(fixture.cache())).stdout;
+    let used: u32 = used.split('\t').next().unwrap().parse().unwrap();
+    let script = format!(
+        "mount -t tmpfs -o size={size}k none {mount} && cp -a {cache} {mount}/cache || exit 99; \
+         export UML_TEST_CACHE_DIR={mount}/cache; {uml} \"$@\"; code=$?; \
+         {uml} kernel path && ls -A {mount}/cache/kernels; exit $code",
+        size = used + 1024,
+        mount = mount.display(),
+        cache = fixture.cache().display(),
+        uml = env!("CARGO_BIN_EXE_cargo-uml"),
+    );
     let mut unshare = Command::new("unshare");
-    let mount = format!("mount -t tmpfs -o size={kilobytes}k none \"$0\" && exec \"$@\"");
-    unshare.args(["-rm", "sh", "-c", &mount]).arg(directory).arg(command.get_program());
-    unshare.args(command.get_args());
-    for (name, value) in command.get_envs() {
-        unshare.env(name, value.unwrap_or_default());
-    }
-    Some(unshare)
+    unshare.args(["-rm", "sh", "-c", &script, "sh"]).args(arguments).env("HOME", fixture.path());
+    let full = run(&mut unshare);
+    let id = id(linux);
+    let left = format!("{}/cache/kernels/{id}/linux\n{id}\n", mount.display());
+    assert_eq!(full.stdout, left, "{full:?}");
+    Some(full)
 }
 
 #[test]
 fn a_full_disk_leaves_the_cache_as_it_was() {
     let fixture = Fixture::new();
     let linux = fixture.build(&[]);
-    // A kernel that does not fit; what is there stays and is used.
-    let mount = fixture.path().join("mount");
-    fs::create_dir(&mount).unwrap();
+    // A kernel of 20 MB; what is there stays and is used.
     let real = crate::fixture::real_kernel();
-    let script = format!(
-        "export UML_TEST_CACHE_DIR={0}/cache; cp -r {1} {0}/cache && {2} kernel adopt {3}; code=$?; \
-         {2} kernel path && ls -A {0}/cache/kernels; exit $code",
-        mount.display(),
-        fixture.cache().display(),
-        env!("CARGO_BIN_EXE_cargo-uml"),
-        real.display()
-    );
-    let mut shell = Command::new("sh");
-    shell.args(["-c", &script]).env("HOME", fixture.path());
-    // Room for the cache that there is, and a megabyte of the 20 that the kernel takes.
-    let used = run(Command::new("du").arg("-sk").arg(fixture.cache())).stdout;
-    let used: u32 = used.split('\t').next().unwrap().parse().unwrap();
-    let Some(mut shell) = with_small_disk(&mount, used + 1024, &shell) else {
+    let adopt = ["kernel", "adopt", real.to_str().unwrap()];
+    let Some(full) = on_full_disk(&fixture, &adopt, &linux) else {
         return forgo("user namespaces");
     };
-    let full = run(&mut shell);
     assert_eq!(full.code, Some(1), "{full:?}");
     assert!(full.stderr.contains("No space left on device"), "{full:?}");
-    assert_eq!(
-        full.stdout,
-        format!("{}/cache/kernels/{}/linux\n{}\n", mount.display(), id(&linux), id(&linux))
-    );
+}
+
+#[test]
+fn a_disk_that_fills_up_while_compiling_is_named_and_spoils_nothing() {
+    let fixture = Fixture::new();
+    let linux = fixture.build(&[]);
+    fixture.write("b.c", "char big[4 << 20] = {1};\nint other(void) { return 0; }\n");
+    let tree = fixture.tree();
+    let build = ["kernel", "build", tree.to_str().unwrap()];
+    let Some(full) = on_full_disk(&fixture, &build, &linux) else {
+        return forgo("user namespaces");
+    };
+    assert_eq!(full.code, Some(5), "{full:?}");
+    for says in ["`make linux` failed", "first error:", "No space left on device"] {
+        assert!(full.stderr.contains(says), "{says:?} is missing from {}", full.stderr);
+    }
 }

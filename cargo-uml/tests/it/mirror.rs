@@ -134,6 +134,27 @@ fn the_fetched_package_serves_again_also_offline() {
 }
 
 #[test]
+fn a_package_that_was_damaged_is_fetched_again() {
+    let mirror = Mirror::new();
+    let build = || run(&mut mirror.uml(&["kernel", "build", "7.2.99"])).kernel();
+    let linux = build();
+    let sources = mirror.fixture.cache().join("sources");
+    let package = sources.join("linux-source-7.2_7.2.99-1_all.deb");
+    let whole = fs::read(&package).unwrap();
+    fs::remove_dir_all(mirror.fixture.cache().join("kernels")).unwrap();
+    assert_eq!(build(), linux);
+    assert_eq!(mirror.calls().matches("download").count(), 1);
+
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 2] ^= 1;
+    fs::write(&package, damaged).unwrap();
+    fs::remove_dir_all(mirror.fixture.cache().join("kernels")).unwrap();
+    assert_eq!(build(), linux);
+    assert_eq!(mirror.calls().matches("download").count(), 2);
+    assert_eq!(fs::read(&package).unwrap(), whole);
+}
+
+#[test]
 fn an_unreachable_mirror_is_an_error_that_names_what_was_tried() {
     let mirror = Mirror::new();
     mirror.set_offline();

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use crate::fixture::{Fixture, Run, forgo, run, script};
 
 #[track_caller]
@@ -209,6 +212,24 @@ fn a_killed_setup_leaves_the_cache_as_it_was() {
 }
 
 #[test]
+fn a_killed_make_is_an_error_and_the_next_build_resumes() {
+    let fixture = Fixture::new();
+    let hold = Hold::new(&fixture);
+    let setup = fixture.setup(&fixture.tree()).spawn().unwrap();
+    wait_for("build", || fixture.at_home("held").exists());
+    let children = format!("/proc/{0}/task/{0}/children", setup.id());
+    let children = fs::read_to_string(children).unwrap();
+    let make = children.trim().parse().unwrap_or_else(|_| panic!("children: {children:?}"));
+    kill(Pid::from_raw(make), Signal::SIGKILL).unwrap();
+    drop(hold);
+    finish(setup).fails(5, &["`make linux` failed with signal: 9 (SIGKILL)", "build.log"]);
+    assert_eq!(fixture.kernels(), [] as [PathBuf; 0]);
+    let linux = run(&mut fixture.setup(&fixture.tree())).kernel();
+    assert!(linux.exists());
+    assert_eq!(fs::read_to_string(fixture.at_home("compiled")).unwrap().matches('a').count(), 1);
+}
+
+#[test]
 fn of_concurrent_setups_one_builds() {
     let fixture = Fixture::new();
     let hold = Hold::new(&fixture);
@@ -299,7 +320,11 @@ fn refuses_what_is_no_source() {
     let fixture = Fixture::new();
     let refused =
         |path: &Path, code, says: &[&str]| run(&mut fixture.setup(path)).fails(code, says);
-    refused(&fixture.path().join("nowhere"), 1, &["could not open", "nowhere", "No such file"]);
+    refused(
+        &fixture.path().join("nowhere"),
+        4,
+        &["there is no ", "nowhere; name the top directory"],
+    );
     refused(fixture.path(), 4, &["is not a Linux source tree", "it has no Makefile"]);
     refused(&fixture.tree().join("a.c"), 4, &["neither a directory nor a tarball", ".tar.xz"]);
     let broken = fixture.path().join("broken.tar.xz");

@@ -12,7 +12,7 @@ const DEPTH: usize = 8;
 /// The reasons, line by line, each link of a chain indented under the one before. `resolved` is the `.config`.
 pub(crate) fn explain(dropped: &Dropped, kconfig: &Kconfig, resolved: &str) -> Vec<String> {
     let Request { option, value, .. } = &dropped.request;
-    let name = option.strip_prefix("CONFIG_").unwrap_or(option);
+    let name = name(option);
     let mut explainer = Explainer {
         kconfig,
         values: assignments(resolved),
@@ -33,6 +33,47 @@ pub(crate) fn explain(dropped: &Dropped, kconfig: &Kconfig, resolved: &str) -> V
             .push("Kconfig gives it a value of its own: check its type and range".to_owned());
     }
     explainer.lines
+}
+
+/// More than a person writes by hand: the fragment is the whole configuration of another kernel.
+const BY_HAND: usize = 100;
+
+/// Of requests that an option be off, those for options that this kernel does not have, where another name is so near
+/// that it may be what was meant: Kconfig takes them for honoured.
+pub(crate) fn misspelt(requests: &[Request], kconfig: &Kconfig) -> Vec<String> {
+    let unknown: Vec<&Request> = requests
+        .iter()
+        .filter(|request| request.value == "n" && !request.shipped)
+        .filter(|request| !kconfig.symbols.contains_key(name(&request.option)))
+        .collect();
+    if unknown.len() > BY_HAND {
+        return Vec::new();
+    }
+    let said = |request: &Request| {
+        let nearest = nearest(kconfig, name(&request.option))?;
+        Some(format!(
+            "{}: this kernel has no such option to be off; did you mean CONFIG_{nearest}?",
+            request.option
+        ))
+    };
+    unknown.into_iter().filter_map(said).collect()
+}
+
+/// An option's name as Kconfig has it.
+fn name(option: &str) -> &str {
+    option.strip_prefix("CONFIG_").unwrap_or(option)
+}
+
+/// The option of this kernel whose name may have been meant.
+fn nearest<'a>(kconfig: &'a Kconfig, name: &str) -> Option<&'a str> {
+    kconfig
+        .symbols
+        .keys()
+        .map(|known| (strsim::damerau_levenshtein(name, known), known.as_str()))
+        .min()
+        // More than a quarter of the letters is no typo.
+        .filter(|(distance, _)| *distance * 4 <= name.len())
+        .map(|(_, known)| known)
 }
 
 struct Explainer<'a> {
@@ -65,16 +106,8 @@ impl Explainer<'_> {
 
     /// The option is not one of this kernel's; what may have been meant.
     fn unknown(&self, name: &str) -> String {
-        let nearest = self
-            .kconfig
-            .symbols
-            .keys()
-            .map(|known| (strsim::damerau_levenshtein(name, known), known))
-            .min()
-            // More than a quarter of the letters is no typo.
-            .filter(|(distance, _)| *distance * 4 <= name.len());
-        match nearest {
-            Some((_, known)) => {
+        match nearest(self.kconfig, name) {
+            Some(known) => {
                 format!("this kernel has no such option; did you mean CONFIG_{known}?")
             }
             None => "this kernel has no such option for User Mode Linux".to_owned(),
@@ -270,14 +303,20 @@ choice\n\tprompt \"Allocator\"\nconfig SLUB\n\tbool \"SLUB\"\nconfig SLOB\n\tboo
 config KASAN\n\tbool \"KASAN\"\n\tdepends on GCC_VERSION >= 90000 && NET\n\
 config COMPILER\n\tbool \"Compiler\"\n\tdepends on NET && $(success,x)\n";
 
-    fn because(request: &str, resolved: &str) -> Vec<String> {
+    fn kconfig() -> Kconfig {
         let tree = tempfile::tempdir().unwrap();
         std::fs::write(tree.path().join("Kconfig"), KCONFIG).unwrap();
-        let fragment = Fragment { label: "x".into(), text: request.into(), shipped: false };
-        let version = "7.2".parse().unwrap();
-        let requests = fragment::requests(&[fragment], &version).unwrap();
-        let dropped = fragment::dropped(&requests, &version, resolved);
-        explain(&dropped[0], &Kconfig::read(tree.path()), resolved)
+        Kconfig::read(tree.path())
+    }
+
+    fn requests(text: &str) -> Vec<Request> {
+        let fragment = Fragment { label: "x".into(), text: text.into(), shipped: false };
+        fragment::requests(&[fragment], &"7.2".parse().unwrap()).unwrap()
+    }
+
+    fn because(request: &str, resolved: &str) -> Vec<String> {
+        let dropped = fragment::dropped(&requests(request), &"7.2".parse().unwrap(), resolved);
+        explain(&dropped[0], &kconfig(), resolved)
     }
 
     #[test]
@@ -329,5 +368,18 @@ config COMPILER\n\tbool \"Compiler\"\n\tdepends on NET && $(success,x)\n";
             because("CONFIG_SOMETHING_ELSE=y", ""),
             ["this kernel has no such option for User Mode Linux"]
         );
+    }
+
+    #[test]
+    fn an_option_that_can_not_be_off_for_want_of_it_is_told_if_it_looks_like_another() {
+        let requests = requests(
+            "# CONFIG_ETHRENET is not set\nCONFIG_KSAAN=n\nCONFIG_SLUB=n\nCONFIG_SOMETHING_ELSE=n\nCONFIG_NTE=y\n",
+        );
+        let said = misspelt(&requests, &kconfig());
+        let [ethernet, kasan] = &said[..] else { panic!("{said:?}") };
+        assert!(
+            ethernet.starts_with("CONFIG_ETHRENET: ") && ethernet.ends_with("CONFIG_ETHERNET?")
+        );
+        assert!(kasan.starts_with("CONFIG_KSAAN: ") && kasan.ends_with("CONFIG_KASAN?"));
     }
 }

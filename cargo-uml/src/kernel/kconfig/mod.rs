@@ -7,5 +7,5 @@ mod explain;
 mod expression;
 mod parse;
 
-pub(crate) use explain::explain;
+pub(crate) use explain::{explain, misspelt};
 pub(crate) use parse::Kconfig;
