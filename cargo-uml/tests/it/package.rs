@@ -161,6 +161,16 @@ impl Running {
     pub(crate) fn killed(&mut self, signal: i32) {
         killed(&mut self.0, signal);
     }
+
+    /// Waits until all that it started has ended, but for what left its process group.
+    pub(crate) fn group_ends(&self) {
+        let group = nix::unistd::Pid::from_raw(self.0.id() as i32);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while nix::sys::signal::killpg(group, None).is_ok() {
+            assert!(Instant::now() < deadline, "its process group goes on");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
 }
 
 impl Drop for Running {

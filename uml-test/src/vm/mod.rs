@@ -241,7 +241,7 @@ impl Vm {
     /// process's own are its threads and children.
     pub(crate) fn kernel_stacks(&self, pid: i32) -> String {
         const TASKS: i32 = 8;
-        const PATIENCE: Duration = Duration::from_millis(300);
+        const PATIENCE: Duration = Duration::from_millis(600);
         let deadline = Instant::now() + PATIENCE;
         let mut stacks = String::new();
         for task in pid..pid + TASKS {

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::{PipeWriter, Read, Seek, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
@@ -46,6 +46,8 @@ static AWAITED: Mutex<BTreeMap<u32, usize>> = Mutex::new(BTreeMap::new());
 pub(crate) struct Running {
     child: Child,
     streams: [File; 2],
+    /// Its standard input's other end: something is there to be read, and no end of it.
+    _input: PipeWriter,
     started: Instant,
     what: String,
 }
@@ -72,8 +74,10 @@ impl Running {
     /// Starts it; its output goes into files, so that nobody has to read while it runs.
     pub(crate) fn start(command: &mut Command) -> Self {
         let streams = [tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap()];
+        let (reader, mut input) = std::io::pipe().unwrap();
+        input.write_all(b"of whoever runs the tests\n").unwrap();
         command
-            .stdin(Stdio::null())
+            .stdin(reader)
             .stdout(streams[0].try_clone().unwrap())
             .stderr(streams[1].try_clone().unwrap())
             .process_group(0);
@@ -84,7 +88,7 @@ impl Running {
         *awaited.entry(child.id()).or_default() += 1;
         collect_orphans(&awaited);
         drop(awaited);
-        Self { child, streams, started, what }
+        Self { child, streams, _input: input, started, what }
     }
 
     pub(crate) fn pid(&self) -> Pid {
@@ -141,6 +145,12 @@ pub(crate) fn run(command: &mut Command, limit: Duration) -> Finished {
 
 fn awaited() -> MutexGuard<'static, BTreeMap<u32, usize>> {
     AWAITED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The orphans that are this process's children now, and run.
+pub(crate) fn adopted() -> Vec<(u32, String)> {
+    let awaited = awaited();
+    crate::left::adopted(|pid| awaited.contains_key(&pid))
 }
 
 /// Held where somebody waits for children that were not started here.

@@ -7,7 +7,7 @@ use nix::unistd::Pid;
 
 use crate::command::Running;
 use crate::fixtures::Fixtures;
-use crate::left::Base;
+use crate::left::{Base, still_runs};
 use crate::verdicts::Problem;
 use crate::ways::{Wanted, Way};
 
@@ -86,6 +86,15 @@ fn one(
     }
     let finished = running.finish_within(Duration::from_secs(12));
     assert!(!finished.status.success(), "{signal} at {moment:?}: {}", finished.text());
+    base.assert_empty();
+    // A supervisor that has not come as far as to make its directory has nothing with the base's
+    // name yet. It is this process's child by now.
+    let started = Instant::now();
+    let adopted = crate::command::adopted();
+    while adopted.iter().any(still_runs) {
+        assert!(started.elapsed() < START, "{signal} at {moment:?}: left {adopted:?}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
     base.assert_empty();
     Ok(())
 }

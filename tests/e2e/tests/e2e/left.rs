@@ -167,26 +167,23 @@ fn uml_test_sockets_of(process: &Path) -> Vec<String> {
         .collect()
 }
 
-/// The abstract sockets `@uml-test/…` that no process holds: there can be none.
-pub(crate) fn ownerless_sockets() -> Vec<String> {
-    let started = Instant::now();
-    loop {
-        let late = started.elapsed() > SOON;
-        let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
-        let held: std::collections::HashSet<_> =
-            processes().iter().flat_map(|(_, dir)| descriptors(dir)).collect();
-        let left: Vec<_> = table
-            .lines()
-            .filter(|line| line.contains(" @uml-test/"))
-            .filter(|line| {
-                let inode = line.split_whitespace().nth(6).unwrap_or_default();
-                !held.contains(&PathBuf::from(format!("socket:[{inode}]")))
-            })
-            .map(str::to_owned)
-            .collect();
-        // Other runs on this machine come and go between the two readings.
-        if left.is_empty() || late {
-            return left;
-        }
-    }
+/// Processes that were left by others and are this one's children now, with the time they began at:
+/// whatever is not in `awaited`.
+pub(crate) fn adopted(awaited: impl Fn(u32) -> bool) -> Vec<(u32, String)> {
+    let alive = processes()
+        .into_iter()
+        .filter(|(pid, dir)| parent(dir) == Some((std::process::id(), false)) && !awaited(*pid));
+    alive.filter_map(|(pid, dir)| Some((pid, began(&dir)?))).collect()
+}
+
+/// Whether the process that began then still runs.
+pub(crate) fn still_runs(process: &(u32, String)) -> bool {
+    let dir = Path::new("/proc").join(process.0.to_string());
+    parent(&dir).is_some_and(|(_, ended)| !ended) && began(&dir).as_ref() == Some(&process.1)
+}
+
+/// When a process began, in the clock's ticks since the host's boot.
+fn began(process: &Path) -> Option<String> {
+    let stat = fs::read_to_string(process.join("stat")).ok()?;
+    stat.rsplit_once(") ")?.1.split(' ').nth(19).map(str::to_owned)
 }

@@ -9,7 +9,7 @@ use crate::command::Running;
 use crate::fixtures::{Fixtures, cargo};
 use crate::left::Base;
 use crate::verdicts::Problem;
-use crate::ways::{Shown, Suite, Verdict, Wanted, Way};
+use crate::ways::{Records, Shown, Suite, Verdict, Wanted, Way};
 
 const LIMIT: Duration = Duration::from_secs(240);
 const MANY: Wanted<'_> = Wanted {
@@ -65,10 +65,12 @@ fn at_once(
         let Some((mut command, report)) = command(&base, way) else {
             return Err(Problem::NoNextest);
         };
-        running.push((way, Running::start(&mut command), report));
+        let records = Records::new(false);
+        command.envs([records.env()]);
+        running.push((way, Running::start(&mut command), report, records));
     }
-    for (way, running, report) in running {
-        check(&way.read(&running.finish(LIMIT), report.as_deref()));
+    for (way, running, report, records) in running {
+        check(&way.read(&running.finish(LIMIT), report.as_deref(), &records));
     }
     base.assert_empty();
     Ok(())
@@ -76,12 +78,17 @@ fn at_once(
 
 /// Every tenth test fails with its module's name, all others pass.
 fn check(shown: &BTreeMap<String, Shown>) {
-    let verdicts: BTreeMap<_, _> =
-        shown.iter().map(|(name, shown)| (name.clone(), shown.verdict)).collect();
+    let verdicts: BTreeMap<_, _> = shown
+        .iter()
+        .map(|(name, shown)| (name.clone(), (shown.verdict, shown.outcome.as_deref())))
+        .collect();
     let mut expected = BTreeMap::new();
     for module in 0..20 {
         for test in 0..10 {
-            let verdict = if test == 0 { Verdict::Failed } else { Verdict::Passed };
+            let verdict = match test {
+                0 => (Verdict::Failed, Some("failed")),
+                _ => (Verdict::Passed, Some("passed")),
+            };
             expected.insert(format!("many::m{module:02}::t{test}"), verdict);
         }
     }

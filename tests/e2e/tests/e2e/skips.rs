@@ -32,7 +32,24 @@ const LIBTEST_PASSES: [(&str, &str); 4] =
 const LIBTEST_FAILS: [(&str, &str); 4] =
     [NO_KERNEL[0], NO_KERNEL[1], NO_KERNEL[2], ("UML_TEST_LIBTEST_SKIPS", "fail")];
 
+/// The same, and nothing is said of what to do then.
+const NO_KERNEL_AT_ALL: [(&str, &str); 2] = [NO_KERNEL[0], NO_KERNEL[1]];
+
 const CASES: &[Case] = &[
+    Case {
+        name: PASSES,
+        env: &NO_KERNEL_AT_ALL,
+        libtest: (Verdict::Failed, "infrastructure failure: no User Mode Linux kernel found"),
+        custom: (Verdict::Failed, "infrastructure failure: no User Mode Linux kernel found"),
+        nextest_custom: Verdict::Failed,
+    },
+    Case {
+        name: "cases::verdicts::panics_somehow",
+        env: &NO_KERNEL_AT_ALL,
+        libtest: (Verdict::Failed, "infrastructure failure: no User Mode Linux kernel found"),
+        custom: (Verdict::Failed, "infrastructure failure: no User Mode Linux kernel found"),
+        nextest_custom: Verdict::Failed,
+    },
     Case {
         name: GATED,
         env: &[("UML_TEST_LIBTEST_SKIPS", "pass")],

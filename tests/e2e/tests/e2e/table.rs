@@ -35,6 +35,27 @@ pub(crate) enum Kind {
     Infrastructure,
 }
 
+impl Kind {
+    /// The word that a test's record has for it.
+    pub(crate) fn outcome(self) -> &'static str {
+        match self {
+            Self::Panicked
+            | Self::Errored
+            | Self::DidNotPanic
+            | Self::WrongPanic
+            | Self::EndedEarly
+            | Self::FailedLater => "failed",
+            Self::Skipped => "skipped",
+            Self::Ignored => "ignored",
+            Self::TimedOut => "timed-out",
+            Self::KernelPanicked => "kernel-panicked",
+            Self::GuestEnded => "guest-ended",
+            Self::OutOfMemory => "out-of-memory",
+            Self::Infrastructure => "infrastructure",
+        }
+    }
+}
+
 /// How the first line of each kind begins.
 pub(crate) const LEADS: [(Kind, &str); 13] = [
     (Kind::Panicked, "panicked: "),

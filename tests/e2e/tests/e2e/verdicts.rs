@@ -78,6 +78,23 @@ pub(crate) fn ignored_on_request(fixtures: &Fixtures, way: Way) -> Result<(), Pr
     if problems.is_empty() { Ok(()) } else { Err(Problem::Wrong(problems)) }
 }
 
+/// The report of a test that hangs in the guest's kernel says where, if the kernel has the time to:
+/// on a loaded machine not every time.
+pub(crate) fn kernel_stacks(fixtures: &Fixtures) {
+    const TIMES: usize = 5;
+    let name = "cases::hangs::waits_for_a_filesystem";
+    let wanted = Wanted { only: Some(name), ..Wanted::default() };
+    let mut text = String::new();
+    for _ in 0..TIMES {
+        let (shown, _) = Way::Custom.run(fixtures, &wanted).unwrap();
+        text = shown[name].text.clone();
+        if text.contains("where the test was, in the guest's kernel") && text.contains("fuse_") {
+            return;
+        }
+    }
+    panic!("nothing says in {TIMES} runs where it hangs:\n{text}");
+}
+
 /// What nextest lists is what the table has, and what is ignored is marked so.
 pub(crate) fn listing(fixtures: &Fixtures) -> Result<(), Problem> {
     let base = Base::new();
@@ -132,6 +149,15 @@ pub(crate) fn judge(row: &Row, way: Way, shown: &Shown) -> String {
     let mut wrong = Vec::new();
     if shown.verdict != verdict {
         wrong.push(format!("shown as {:?}, expected {verdict:?}", shown.verdict));
+    }
+    let outcome = match row.expected {
+        Expected::Passed => Some("passed"),
+        Expected::Fails(kind) => Some(kind.outcome()),
+        // Of these `records` has what each way writes.
+        Expected::Skipped | Expected::Ignored | Expected::Gated => shown.outcome.as_deref(),
+    };
+    if shown.outcome.as_deref() != outcome {
+        wrong.push(format!("recorded as {:?}, expected {outcome:?}", shown.outcome));
     }
     let kind = match row.expected {
         Expected::Fails(kind) => Some(kind),

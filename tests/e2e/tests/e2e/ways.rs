@@ -37,8 +37,17 @@ pub(crate) const WAYS: [(Way, &str); 4] = [
 #[derive(Clone, Debug)]
 pub(crate) struct Shown {
     pub(crate) verdict: Verdict,
+    /// The outcome that its record has, which tells a pass from a test that was not run.
+    pub(crate) outcome: Option<String>,
     /// Everything that was said about it, on any stream.
     pub(crate) text: String,
+}
+
+impl Shown {
+    /// Whether the test ran and passed.
+    pub(crate) fn has_passed(&self) -> bool {
+        self.verdict == Verdict::Passed && self.outcome.as_deref() == Some("passed")
+    }
 }
 
 /// The words that all ways share.
@@ -171,10 +180,13 @@ impl Way {
         wanted: &Wanted<'_>,
     ) -> Option<(BTreeMap<String, Shown>, Finished)> {
         let base = Base::new();
-        let (mut command, report) = self.command(fixtures, &base, wanted)?;
+        let records = Records::new(wanted.as_nobody);
+        let env = [&[records.env()], wanted.env].concat();
+        let wanted = Wanted { env: &env, ..wanted.clone() };
+        let (mut command, report) = self.command(fixtures, &base, &wanted)?;
         let finished = run(&mut command, LIMIT);
         base.assert_empty();
-        let shown = self.read(&finished, report.as_deref());
+        let shown = self.read(&finished, report.as_deref(), &records);
         Some((shown, finished))
     }
 
@@ -183,17 +195,54 @@ impl Way {
         self,
         finished: &Finished,
         report: Option<&Path>,
+        records: &Records,
     ) -> BTreeMap<String, Shown> {
-        let shown = match report {
+        let mut shown = match report {
             Some(report) => read_report(finished, report),
             None => read_lines(finished),
         };
+        for (name, outcome) in records.outcomes() {
+            if let Some(shown) = shown.get_mut(&name) {
+                shown.outcome = Some(outcome);
+            }
+        }
         // The exit code says what the lines say. nextest has its own for failed tests.
         let failed = shown.values().any(|shown| shown.verdict == Verdict::Failed);
         let failure = if self.is_nextest() { 100 } else { 101 };
         let code = if failed { failure } else { 0 };
         assert_eq!(finished.code(), code, "{self:?}\n{}", finished.text());
         shown
+    }
+}
+
+/// A place for the records of a run's tests.
+pub(crate) struct Records(tempfile::TempDir);
+
+impl Records {
+    pub(crate) fn new(of_nobody: bool) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        if of_nobody {
+            give_away(dir.path());
+        }
+        Self(dir)
+    }
+
+    /// The setting by which they are written there.
+    pub(crate) fn env(&self) -> (&str, &str) {
+        ("UML_TEST_RESULTS", self.0.path().to_str().unwrap())
+    }
+
+    /// The tests' names with their outcomes.
+    fn outcomes(&self) -> Vec<(String, String)> {
+        let entries = std::fs::read_dir(self.0.path()).unwrap();
+        let read = |path: PathBuf| -> serde_json::Value {
+            serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+        };
+        entries
+            .map(|entry| read(entry.unwrap().path()))
+            .map(|record| ["test", "outcome"].map(|key| record[key].as_str().unwrap().to_owned()))
+            .map(|[test, outcome]| (test, outcome))
+            .collect()
     }
 }
 
@@ -230,7 +279,7 @@ fn read_lines(finished: &Finished) -> BTreeMap<String, Shown> {
             };
             let about = stderr.lines().filter(|line| line.contains(&*name)).collect::<Vec<_>>();
             let text = format!("{line}\n{}\n", about.join("\n"));
-            let before = shown.insert(name.clone(), Shown { verdict, text });
+            let before = shown.insert(name.clone(), Shown { verdict, outcome: None, text });
             assert!(before.is_none(), "{name} twice:\n{stdout}");
         } else if let Some(name) = heading(line) {
             section = Some(name.to_owned());
@@ -289,7 +338,7 @@ fn read_report(finished: &Finished, report: &Path) -> BTreeMap<String, Shown> {
         let name = field("name");
         let (_, name) = name.split_once('$').unwrap_or_else(|| panic!("no test's name: {name}"));
         let text = output.get(name).cloned().unwrap_or_default();
-        shown.insert(name.to_owned(), Shown { verdict, text });
+        shown.insert(name.to_owned(), Shown { verdict, outcome: None, text });
     }
     shown
 }

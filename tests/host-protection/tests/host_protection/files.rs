@@ -123,7 +123,7 @@ pub(crate) const ATTEMPTS: &[Attempt<Path>] = &[
     },
     Attempt {
         name: "fchmodat2",
-        effect: Everywhere,
+        effect: HostDependent,
         run: |dir| {
             const FCHMODAT2: libc::c_long = 452;
             let path = c_path(&dir.join("file"));

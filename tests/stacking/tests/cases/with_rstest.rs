@@ -13,7 +13,7 @@ fn seven() -> u32 {
 #[case(1)]
 #[case::named(2)]
 fn below(#[case] input: u32) {
-    assert!(input < 3);
+    super::is_case(["case_1", "case_2_named"][input as usize - 1]);
 }
 
 #[rstest]
@@ -21,19 +21,21 @@ fn below(#[case] input: u32) {
 #[case::named(2)]
 #[uml_test]
 fn above(#[case] input: u32) {
-    assert!(input < 3);
+    super::is_case(["case_1", "case_2_named"][input as usize - 1]);
 }
 
 #[uml_test]
 #[rstest]
 fn values_below(#[values(1, 2)] input: u32, #[values(true, false)] flag: bool) {
-    assert!(input < 3 || flag);
+    let flags = if flag { "flag_1_true" } else { "flag_2_false" };
+    super::is_case(&format!("input_{input}_{input}::{flags}"));
 }
 
 #[rstest]
 #[uml_test]
 fn values_above(#[values(1, 2)] input: u32, #[values(true, false)] flag: bool) {
-    assert!(input < 3 || flag);
+    let flags = if flag { "flag_1_true" } else { "flag_2_false" };
+    super::is_case(&format!("input_{input}_{input}::{flags}"));
 }
 
 #[uml_test]
@@ -59,7 +61,7 @@ fn nothing_above() {}
 #[uml_test(mem = "64M")]
 #[rstest]
 #[case(1)]
-#[should_panic(expected = "should")]
+#[should_panic(expected = "as it should: 1")]
 #[case(2)]
 #[ignore = "why"]
 fn attributes_of_cases_below(#[case] input: u32) {
@@ -68,7 +70,7 @@ fn attributes_of_cases_below(#[case] input: u32) {
 
 #[rstest]
 #[case(1)]
-#[should_panic(expected = "should")]
+#[should_panic(expected = "as it should: 1")]
 #[case(2)]
 #[ignore = "why"]
 #[uml_test(mem = "64M")]
