@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 pub const SIZE: usize = 64 << 10;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"umltdone");
-const MESSAGE: usize = SIZE - 40;
+/// The longest message that a page holds, in bytes.
+pub const MESSAGE: usize = SIZE - 40;
 
 /// How a test's body ended, as far as its process said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::case::Overrides;
+use crate::case::{MIN_MEM, Overrides};
 use crate::config::{self, Config, KernelChoice, RwDir, Sandbox, Traps};
 use crate::error::{ConfigError, Error};
 use crate::vm::{self, Vm};
@@ -45,7 +45,7 @@ impl VmBuilder {
         self.with(|config| config.kernel = Some(KernelChoice::Path(path.into())))
     }
 
-    /// Guest memory in bytes; 128 MiB without. A kernel that is known to need more gets that.
+    /// Guest memory in bytes, at least [`MIN_MEM`](crate::case::MIN_MEM); 128 MiB without. A kernel that is known to need more gets that.
     pub fn mem(self, bytes: u64) -> Self {
         self.with(|config| config.mem = bytes)
     }
@@ -115,6 +115,11 @@ impl VmBuilder {
     /// the environment is too large to be sent.
     pub fn boot(self) -> Result<Vm, Error> {
         match self.config {
+            Ok(config) if config.mem < MIN_MEM => Err(Error::Config(ConfigError::Value {
+                place: "VmBuilder::mem".to_owned(),
+                expected: "bytes, at least 32 MiB (33554432)",
+                found: config.mem.to_string(),
+            })),
             Ok(config) => vm::boot(&config, &self.manifest_dir, self.lifetime),
             Err(error) => Err(error.into()),
         }

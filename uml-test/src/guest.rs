@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous};
 use uml_test_protocol::GUEST_VARIABLE;
-use uml_test_protocol::completion::{Completion, Inheritance, Page, SIZE};
+use uml_test_protocol::completion::{Completion, Inheritance, MESSAGE, Page, SIZE};
 
-use crate::case::Body;
+use crate::case::{Body, ShouldPanic, TestCase};
 use crate::config::variable;
 
 /// Where this process runs.
@@ -125,10 +125,16 @@ impl Guest {
 
     /// Runs a body and says how it ended. Its failure comes back as what to unwind with, so that
     /// the harness around it fails too.
-    pub(crate) fn run(self, body: Body) -> Result<(), Box<dyn Any + Send>> {
+    pub(crate) fn run(self, case: &TestCase) -> Result<(), Box<dyn Any + Send>> {
+        let body = case.body;
         let streams = BodyStreams::switch_to(&self.inheritance);
         let result = catch_unwind(AssertUnwindSafe(body));
-        let completion = completion_of(&result);
+        let completion = match completion_of(&result) {
+            Completion::Panicked(message) => {
+                Completion::Panicked(excerpt(message, case.should_panic))
+            }
+            completion => completion,
+        };
         streams.switch_back();
         // A forked copy that came out of the body too has no say.
         if self.original.is_this_process() {
@@ -148,6 +154,22 @@ fn panic_message(payload: &(dyn Any + Send)) -> String {
         (Some(message), _) => (*message).to_owned(),
         (_, Some(message)) => message.clone(),
         (None, None) => "Box<dyn Any>".to_owned(),
+    }
+}
+
+/// A message that the page holds, with what is expected of it if that is there: the host looks for it.
+fn excerpt(message: String, expected: ShouldPanic) -> String {
+    const LEFT_OUT: &str = "\n…\n";
+    let ShouldPanic::Containing(text) = expected else { return message };
+    match message.find(text) {
+        Some(at) if at + text.len() > MESSAGE && text.len() + LEFT_OUT.len() <= MESSAGE => {
+            let mut beginning = MESSAGE - LEFT_OUT.len() - text.len();
+            while !message.is_char_boundary(beginning) {
+                beginning -= 1;
+            }
+            [&message[..beginning], LEFT_OUT, text].concat()
+        }
+        _ => message,
     }
 }
 
@@ -213,5 +235,24 @@ impl BodyStreams {
             // SAFETY: dup2 touches no memory; a closed descriptor is an error of its.
             unsafe { libc::dup2(harness, to) };
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_expected_of_a_long_message_is_in_what_is_kept_of_it() {
+        let long = format!("{}ENDé", "é".repeat(MESSAGE));
+        // What fits into a page.
+        let page = |text| {
+            let kept = excerpt(long.clone(), ShouldPanic::Containing(text)).into_bytes();
+            String::from_utf8_lossy(&kept[..kept.len().min(MESSAGE)]).into_owned()
+        };
+        assert!(page("END").starts_with("éé") && page("END").contains("END"));
+        assert!(!page("another").contains("another"));
+        assert!(!page("\n…\n").contains('…'), "what is put between is no part of it");
+        assert_eq!(excerpt("short".to_owned(), ShouldPanic::Containing("or")), "short");
     }
 }

@@ -20,7 +20,7 @@ const TEST_FAILURE: u8 = 101;
 /// and shows the outcome in libtest's terms, in the guest it runs the body.
 pub fn run_under_libtest<R: TestReturn>(case: &'static TestCase) -> R {
     let run = match guest::place() {
-        Place::Guest(guest) => match guest.run(case.body) {
+        Place::Guest(guest) => match guest.run(case) {
             Ok(()) => return R::passed(),
             Err(payload) => std::panic::resume_unwind(payload),
         },
@@ -160,7 +160,7 @@ fn run_in_guest(guest: Guest) -> ExitCode {
         return complain(&format!("this binary has no test named `{wanted}`"));
     };
     // In a thread of the test's name, as libtest has it.
-    let thread = std::thread::Builder::new().name(name).spawn(|| guest.run(case.body).is_ok());
+    let thread = std::thread::Builder::new().name(name).spawn(|| guest.run(case).is_ok());
     match thread.map(std::thread::JoinHandle::join) {
         Ok(Ok(true)) => ExitCode::SUCCESS,
         Ok(Ok(false) | Err(_)) => ExitCode::from(TEST_FAILURE),

@@ -255,6 +255,10 @@ pub fn judge(facts: &Facts, expected: ShouldPanic) -> Outcome {
         // A panic while powering off is a finding of the test too, and hides no other.
         return match judge_process(process, expected) {
             Outcome::Passed | Outcome::Skipped { .. } if panicked(facts) => {
+                // What takes the kernel's memory away is no finding of the test.
+                if facts.disk_full {
+                    return Outcome::Infrastructure(I::HostOutOfSpace);
+                }
                 Outcome::KernelPanicked { message: facts.panic_message.clone() }
             }
             outcome @ (Outcome::Passed | Outcome::Skipped { .. }) => match &facts.writes_lost {

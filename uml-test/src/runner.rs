@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use std::os::unix::ffi::OsStrExt;
 use uml_test_protocol::completion::Completion;
-use uml_test_protocol::{Bytes, EnvChanges, Exit, Spawn, SpawnInput, Stream};
+use uml_test_protocol::{Bytes, EnvChanges, Exit, Failure, Spawn, SpawnInput, Stream};
 
 use crate::case::TestCase;
 use crate::config::{self, Config, UnmetGates};
@@ -136,6 +136,11 @@ pub(crate) fn unmet_gate(case: &TestCase, config: &Config) -> Result<Option<Stri
     kernel_image::unmet(&case.gates, &kernel).map_err(|error| report::chain(&error))
 }
 
+/// Said of a failure, as what the guest's memory has no room for fails in the guest, and not always
+/// by the kernel's end.
+const DISK_FULL: &str = "when the test ended the filesystem of the run directory had no room left for the guest's \
+     memory: this may be why it failed (UML_TEST_RUN_DIR names another place)";
+
 struct Running<'o> {
     facts: Facts,
     /// The test's process in the guest.
@@ -220,6 +225,9 @@ impl Running<'_> {
                 }
                 ProcessEvent::Exited { exit, completion, oom, .. } => {
                     let completion = completion.unwrap_or(Completion::NotStarted);
+                    if vm.is_disk_full() {
+                        self.evidence.notes.push(DISK_FULL.to_owned());
+                    }
                     self.facts.process = Some(ProcessEnd { exit, completion, oom });
                     return Ok(());
                 }
@@ -233,6 +241,7 @@ impl Running<'_> {
         if let Err(interrupted) = vm.write_back() {
             let why = match &interrupted {
                 Interrupted::Refused(failure) => failure.to_string(),
+                Interrupted::Unsendable(why) => why.clone(),
                 Interrupted::Deadline => "the guest did not answer in time".to_owned(),
                 Interrupted::Channel(_) => "the guest ended first".to_owned(),
             };
@@ -258,6 +267,7 @@ impl Running<'_> {
                 self.evidence.kernel_stacks = self.pid.map(|pid| vm.kernel_stacks(pid));
             }
             Interrupted::Refused(failure) => self.facts.refused = Some(failure),
+            Interrupted::Unsendable(why) => self.facts.refused = Some(Failure::new(why, "", 0)),
             Interrupted::Channel(end) => {
                 if end == ChannelEnd::Closed {
                     self.note_kernel_end(vm);

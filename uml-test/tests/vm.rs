@@ -253,6 +253,43 @@ fn a_guests_life_can_be_limited() {
 }
 
 #[test]
+fn an_end_in_time_is_one_whenever_it_is_asked_for() {
+    let limit = Duration::from_secs(3);
+    let vm = Vm::builder().timeout(limit).boot().unwrap();
+    let mut ended = vm.command("sh").args(["-c", "echo said; exit 7"]).spawn().unwrap();
+    let mut endless = vm.command("yes").spawn().unwrap();
+    std::thread::sleep(limit + Duration::from_millis(100));
+    assert_eq!(ended.wait().unwrap().code(), Some(7));
+    assert_eq!(ended.wait_with_output().unwrap().stdout, b"said\n");
+    assert!(matches!(endless.wait(), Err(Error::TimedOut { .. })));
+}
+
+#[test]
+fn what_a_program_hides_by_a_mount_is_not_hidden_from_the_agent() {
+    let vm = boot();
+    sh(&vm, "mount -t tmpfs none /dev && mkfifo /dev/null /dev/kmsg");
+    let empty = vm.command("cat").output().unwrap();
+    assert!(empty.status.success() && empty.stdout.is_empty(), "{empty:?}");
+}
+
+#[test]
+fn a_request_that_is_too_large_is_one_and_harms_nothing() {
+    let vm = boot();
+    let large = "x".repeat(9 << 20);
+    match vm.command("true").arg(large).status() {
+        Err(Error::Request(why)) => assert!(why.contains("over the limit"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(sh(&vm, "echo well"), "well\n");
+}
+
+#[test]
+fn memory_is_in_bytes() {
+    let error = Vm::builder().mem(256).boot().unwrap_err().to_string();
+    assert!(error.contains("VmBuilder::mem") && error.contains("at least 32 MiB"), "{error}");
+}
+
+#[test]
 fn what_is_written_to_an_rw_dir_stays() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("kept");

@@ -107,6 +107,19 @@ fn a_terminal_with_job_control_and_sizes() {
 }
 
 #[test]
+fn a_terminal_that_nobody_had_open_is_there_again() {
+    let dir = tempfile::Builder::new().prefix("shell-").tempdir_in("/dev/shm").unwrap();
+    let mut session = shell(dir.path().to_str().unwrap());
+    let closes = "exec sh -c 'exec </dev/null >/dev/null 2>&1; sleep 0.3; exec >/dev/tty; echo back $((40 + 2))'";
+    run(&mut session, closes, "back 42");
+    session.exp_eof().unwrap();
+    match session.process().wait().unwrap() {
+        WaitStatus::Exited(_, code) => assert_eq!(code, 0),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn a_signal_from_elsewhere_leaves_the_terminal_as_it_was() {
     for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT] {
         let dir = tempfile::Builder::new().prefix("shell-").tempdir_in("/dev/shm").unwrap();

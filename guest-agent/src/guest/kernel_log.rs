@@ -1,32 +1,40 @@
 //! The guest's kernel log, read for one thing: whom the out-of-memory killer took.
 
-use std::fs::OpenOptions;
-use std::io::Read;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek};
 use std::os::unix::fs::OpenOptionsExt;
 
 use uml_test_protocol::OomKill;
 
-/// The record about `pid`, if the out-of-memory killer ended it.
+/// The log; nothing in a guest that has none.
 ///
 /// `/dev/kmsg` gives each reader the whole buffer, whatever others have read or cleared.
-pub(super) fn oom_kill_of(pid: i32) -> Option<OomKill> {
-    let mut log = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
-        .open("/dev/kmsg")
-        .ok()?;
-    let mut record = [0; 8192];
-    loop {
-        match log.read(&mut record) {
-            Ok(0) => return None,
-            Ok(length) => {
-                if let Some(kill) = parse(&String::from_utf8_lossy(&record[..length]), pid) {
-                    return Some(kill);
+pub(super) struct KernelLog(Option<File>);
+
+impl KernelLog {
+    pub(super) fn open() -> Self {
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC);
+        Self(options.open("/dev/kmsg").ok())
+    }
+
+    /// The record about `pid`, if the out-of-memory killer ended it.
+    pub(super) fn oom_kill_of(&self, pid: i32) -> Option<OomKill> {
+        let mut log = self.0.as_ref()?;
+        log.rewind().ok()?;
+        let mut record = [0; 8192];
+        loop {
+            match log.read(&mut record) {
+                Ok(0) => return None,
+                Ok(length) => {
+                    if let Some(kill) = parse(&String::from_utf8_lossy(&record[..length]), pid) {
+                        return Some(kill);
+                    }
                 }
+                // The record was overwritten while we came to it: the next one is there.
+                Err(error) if error.raw_os_error() == Some(libc::EPIPE) => {}
+                Err(_) => return None,
             }
-            // The record was overwritten while we came to it: the next one is there.
-            Err(error) if error.raw_os_error() == Some(libc::EPIPE) => {}
-            Err(_) => return None,
         }
     }
 }

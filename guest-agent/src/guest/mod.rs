@@ -27,6 +27,7 @@ use uml_test_protocol::{Bytes, Event, Failure, Request, VERSION};
 
 use channel::Channel;
 use process::Process;
+use setup::Opened;
 
 use crate::wait;
 
@@ -99,7 +100,8 @@ struct Agent<'c> {
     env: Vec<Bytes>,
     /// Why the guest is not fit for any process.
     unfit: Option<Failure>,
-    rw_dirs: Vec<std::fs::File>,
+    /// There once it is set up.
+    opened: Option<Opened>,
     stopping: bool,
 }
 
@@ -121,7 +123,7 @@ impl<'c> Agent<'c> {
             processes: HashMap::new(),
             env: Vec::new(),
             unfit: None,
-            rw_dirs: Vec::new(),
+            opened: None,
             stopping: false,
         })
     }
@@ -179,8 +181,8 @@ impl<'c> Agent<'c> {
     fn handle(&mut self, request: Request) -> Result<(), Failure> {
         match request {
             Request::Setup(wanted) => match setup::set_up(&wanted) {
-                Ok(rw_dirs) => {
-                    self.rw_dirs = rw_dirs;
+                Ok(opened) => {
+                    self.opened = Some(opened);
                     self.env = wanted.env;
                     self.channel.send(&Event::Ready)
                 }
@@ -198,7 +200,11 @@ impl<'c> Agent<'c> {
                     let failure = Failure::new("start process", id.to_string(), libc::EEXIST);
                     return self.channel.send(&Event::SpawnFailed { id, failure });
                 }
-                match Process::spawn(&wanted, &self.env) {
+                let Some(opened) = &self.opened else {
+                    let failure = Failure::new("start a process before", "set-up", libc::EPROTO);
+                    return self.channel.send(&Event::SpawnFailed { id, failure });
+                };
+                match Process::spawn(&wanted, &self.env, &opened.null) {
                     Ok(process) => {
                         self.channel.send(&Event::Started { id, pid: process.pid().as_raw() })?;
                         self.processes.insert(id, process);
@@ -229,11 +235,11 @@ impl<'c> Agent<'c> {
                 }
             }
             Request::Shutdown => {
-                for dir in &self.rw_dirs {
+                for (dir, path) in self.opened.iter().flat_map(|opened| &opened.rw_dirs) {
                     // Only the host's directories matter beyond this guest's life. A plain sync()
                     // would wait for whatever else is mounted, a hung FUSE server included.
                     if let Err(errno) = nix::unistd::syncfs(dir) {
-                        let failure = Failure::new("write back", "an rw_dir", errno as i32);
+                        let failure = Failure::new("write back", path.to_vec(), errno as i32);
                         self.channel.send(&Event::Refused(failure))?;
                     }
                 }
@@ -248,7 +254,10 @@ impl<'c> Agent<'c> {
         while let Some((pid, exit)) = wait::peek_any()? {
             let id = self.processes.iter().find(|(_, process)| process.pid() == pid);
             match id.map(|(id, _)| *id).and_then(|id| self.processes.remove(&id)) {
-                Some(process) => process.finish(exit, self.channel)?,
+                Some(process) => {
+                    let log = self.opened.as_ref().map(|opened| &opened.kernel_log);
+                    process.finish(exit, log, self.channel)?;
+                }
                 None => wait::collect(pid).map(drop)?,
             }
         }

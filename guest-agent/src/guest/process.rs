@@ -17,7 +17,7 @@ use uml_test_protocol::{
 
 use super::channel::Channel;
 use super::completion::SharedPage;
-use super::kernel_log;
+use super::kernel_log::KernelLog;
 use super::spawn::{Descriptors, spawn};
 use super::terminal;
 use crate::wait;
@@ -33,6 +33,8 @@ pub(super) struct Process {
     stdin: Option<Stdin>,
     /// The agent's end, where all three streams are a terminal.
     terminal: Option<File>,
+    /// The other end, so that a process which closes and opens it again finds it as it was.
+    _peer: Option<OwnedFd>,
     page: Option<SharedPage>,
     /// What is on its way from a pipe to the channel. One allocation for all of it: clearing a
     /// fresh one each time faults in every page of it.
@@ -52,18 +54,19 @@ struct Stdin {
 
 impl Process {
     /// Starts a process from the environment `env`.
-    pub(super) fn spawn(wanted: &Spawn, env: &[Bytes]) -> Result<Self, Failure> {
+    pub(super) fn spawn(wanted: &Spawn, env: &[Bytes], null: &File) -> Result<Self, Failure> {
         let mut process = Self {
             id: wanted.id,
             pid: Pid::from_raw(0),
             outputs: Vec::new(),
             stdin: None,
             terminal: None,
+            _peer: None,
             page: None,
             buffer: vec![0; CHUNK],
         };
         let mut env = changed(env, &wanted.env);
-        let stdin = process.input(wanted.stdin)?;
+        let stdin = process.input(wanted.stdin, null)?;
         match wanted.completion {
             None if process.terminal.is_some() => {
                 let standard = [stdin.as_fd(); 3];
@@ -100,14 +103,12 @@ impl Process {
     }
 
     /// Makes the standard input; the descriptor is for the process.
-    fn input(&mut self, wanted: SpawnInput) -> Result<OwnedFd, Failure> {
+    fn input(&mut self, wanted: SpawnInput, null: &File) -> Result<OwnedFd, Failure> {
+        let duplicate = |error: std::io::Error| {
+            Failure::new("duplicate", "a descriptor", error.raw_os_error().unwrap_or_default())
+        };
         match wanted {
-            SpawnInput::Empty => {
-                let null = File::open("/dev/null").map_err(|error| {
-                    Failure::new("open", "/dev/null", error.raw_os_error().unwrap_or(0))
-                })?;
-                Ok(null.into())
-            }
+            SpawnInput::Empty => Ok(null.try_clone().map_err(duplicate)?.into()),
             SpawnInput::Piped => {
                 let (theirs, ours) = pipe()?;
                 set_nonblocking(&ours)?;
@@ -116,12 +117,8 @@ impl Process {
             }
             SpawnInput::Terminal(size) => {
                 let (ours, theirs) = terminal::open(size)?;
-                let copy = || {
-                    ours.try_clone().map_err(|error| {
-                        let errno = error.raw_os_error().unwrap_or_default();
-                        Failure::new("duplicate", "a terminal", errno)
-                    })
-                };
+                let copy = || ours.try_clone().map_err(duplicate);
+                self._peer = Some(theirs.try_clone().map_err(duplicate)?);
                 self.outputs.push((Stream::Stdout, copy()?));
                 self.stdin = Some(Stdin::new(copy()?));
                 self.terminal = Some(ours);
@@ -229,7 +226,12 @@ impl Process {
     ///
     /// What its own descendants write later is lost: waiting for the pipes to close would let a
     /// daemon that a test left behind hold up its verdict.
-    pub(super) fn finish(mut self, exit: Exit, channel: &mut Channel) -> Result<(), Failure> {
+    pub(super) fn finish(
+        mut self,
+        exit: Exit,
+        kernel_log: Option<&KernelLog>,
+        channel: &mut Channel,
+    ) -> Result<(), Failure> {
         let id = self.id;
         for (stream, pipe) in &mut self.outputs {
             // What is in it now: a child that goes on writing must not hold up the verdict. A terminal does not say how
@@ -245,7 +247,9 @@ impl Process {
         }
         // Before the pid is given free: it is what the kernel's log names the victim by.
         let oom = match exit {
-            Exit::Signal(libc::SIGKILL) => kernel_log::oom_kill_of(self.pid.as_raw()),
+            Exit::Signal(libc::SIGKILL) => {
+                kernel_log.and_then(|log| log.oom_kill_of(self.pid.as_raw()))
+            }
             _ => None,
         };
         let (exit, usage) = wait::collect(self.pid)?;

@@ -8,8 +8,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
-use uml_test_protocol::{Failure, Setup};
+use uml_test_protocol::{Bytes, Failure, Setup};
 
+use super::kernel_log::KernelLog;
 use super::mounts;
 
 /// The name every guest has.
@@ -20,8 +21,17 @@ const HOSTNAME: &str = "uml-test";
 const CONSOLE_LEVEL: libc::c_int = 7;
 const SYSLOG_ACTION_CONSOLE_LEVEL: libc::c_int = 8;
 
-/// Sets the guest up; returns the directories whose content belongs to the host.
-pub(super) fn set_up(wanted: &Setup) -> Result<Vec<File>, Failure> {
+/// What is opened before any program can hide it by a mount of its own, which PID 1 sees too.
+pub(super) struct Opened {
+    /// `/dev/null`: an empty standard input.
+    pub(super) null: File,
+    pub(super) kernel_log: KernelLog,
+    /// The directories whose content belongs to the host, with their paths.
+    pub(super) rw_dirs: Vec<(File, Bytes)>,
+}
+
+/// Sets the guest up.
+pub(super) fn set_up(wanted: &Setup) -> Result<Opened, Failure> {
     // The modes given to mkdir and mount below are meant as they are.
     nix::sys::stat::umask(nix::sys::stat::Mode::empty());
     credit_entropy(wanted.seed)?;
@@ -33,14 +43,15 @@ pub(super) fn set_up(wanted: &Setup) -> Result<Vec<File>, Failure> {
     // SAFETY: this action takes no buffer.
     unsafe { libc::klogctl(SYSLOG_ACTION_CONSOLE_LEVEL, std::ptr::null_mut(), CONSOLE_LEVEL) };
     choose_next_pid(wanted.first_pid);
+    let open = |path: &[u8]| {
+        File::open(Path::new(std::ffi::OsStr::from_bytes(path)))
+            .map_err(|error| Failure::new("open", path.to_vec(), error.raw_os_error().unwrap_or(0)))
+    };
     let mut rw_dirs = Vec::new();
     for dir in &wanted.rw_dirs {
-        let path = Path::new(std::ffi::OsStr::from_bytes(&dir.guest));
-        rw_dirs.push(File::open(path).map_err(|error| {
-            Failure::new("open", dir.guest.to_vec(), error.raw_os_error().unwrap_or(0))
-        })?);
+        rw_dirs.push((open(&dir.guest)?, dir.guest.clone()));
     }
-    Ok(rw_dirs)
+    Ok(Opened { null: open(b"/dev/null")?, kernel_log: KernelLog::open(), rw_dirs })
 }
 
 /// Has the next process get this number. A kernel without `CONFIG_CHECKPOINT_RESTORE` goes on counting, and nothing but

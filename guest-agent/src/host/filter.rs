@@ -209,8 +209,9 @@ impl Denied {
     }
 }
 
-/// The filter, for a host whose Landlock has version `abi`.
-pub(super) fn filter(abi: i32) -> Result<BpfProgram, BackendError> {
+/// The filter, for a host whose Landlock has version `abi`, and a kernel that has `disks`, which it
+/// locks, or has none.
+pub(super) fn filter(abi: i32, disks: bool) -> Result<BpfProgram, BackendError> {
     let mut denied = Denied::default();
     for call in DENIED.iter().copied().flatten() {
         denied.always(*call);
@@ -221,6 +222,7 @@ pub(super) fn filter(abi: i32) -> Result<BpfProgram, BackendError> {
     deny_modes(&mut denied)?;
     deny_set_id_files(&mut denied)?;
     deny_reaching_others(&mut denied)?;
+    deny_locks(&mut denied, disks)?;
     let ioctls: Vec<_> =
         IOCTLS.iter().map(|number| (1, Is::Ne, u64::from(*number as u32))).collect();
     denied.when(libc::SYS_ioctl, &ioctls)?;
@@ -271,8 +273,19 @@ fn deny_reaching_others(denied: &mut Denied) -> Result<(), BackendError> {
     for advice in [libc::MADV_HWPOISON, libc::MADV_SOFT_OFFLINE] {
         denied.when(libc::SYS_madvise, &[(2, Is::Eq, advice as u64)])?;
     }
-    // A lease holds up whoever opens the file.
-    denied.when(libc::SYS_fcntl, &[(1, Is::Eq, libc::F_SETLEASE as u64)])
+    Ok(())
+}
+
+/// A lease holds up whoever opens the file, a lock who writes to it, also one by a descriptor for
+/// reading.
+fn deny_locks(denied: &mut Denied, disks: bool) -> Result<(), BackendError> {
+    let always = [libc::F_SETLEASE, libc::F_SETLKW, libc::F_OFD_SETLK, libc::F_OFD_SETLKW];
+    // `os_lock_file()` in the kernel's source, for nothing but disks' images.
+    let for_disks = (!disks).then_some(libc::F_SETLK);
+    for command in always.into_iter().chain(for_disks) {
+        denied.when(libc::SYS_fcntl, &[(1, Is::Eq, command as u64)])?;
+    }
+    Ok(())
 }
 
 /// Nobody is to find a program that runs as the host's user.

@@ -54,7 +54,8 @@ pub(super) fn prepare(boot: &Boot, run_dir: &RunDir) -> Result<Decision, Failure
         0 => None,
         _ => Some(ruleset(boot, run_dir)?),
     };
-    let filter = filter::filter(abi).map_err(|error| {
+    let disks = boot.argv.iter().any(|argument| argument.starts_with(b"ubd"));
+    let filter = filter::filter(abi, disks).map_err(|error| {
         Failure::new(error.to_string(), "a seccomp filter", Errno::EINVAL as i32)
     })?;
     let protection = Protection { landlock_abi: abi, seccomp: true };

@@ -207,6 +207,17 @@ fn time_limits_name_their_phase() {
 }
 
 #[test]
+fn a_full_disk_explains_a_panic_while_powering_off() {
+    let ends = |disk_full| {
+        let facts = process(Completion::Returned, Exit::Code(0));
+        let kernel = kernel(Exit::Signal(PANIC_SIGNAL));
+        judge(&Facts { kernel, disk_full, ..facts }, ShouldPanic::No)
+    };
+    assert_eq!(ends(true), Outcome::Infrastructure(Infrastructure::HostOutOfSpace));
+    assert_eq!(ends(false), Outcome::KernelPanicked { message: None });
+}
+
+#[test]
 fn a_full_disk_explains_a_dead_kernel_but_no_power_off() {
     let full = |exit| Facts { kernel: kernel(exit), disk_full: true, ..running() };
     let space = Outcome::Infrastructure(Infrastructure::HostOutOfSpace);

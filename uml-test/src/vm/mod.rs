@@ -255,6 +255,11 @@ impl Vm {
         stacks
     }
 
+    /// Whether the host has no room for more of the guest's memory now.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        run_dir::is_full(&self.run_dir)
+    }
+
     /// The console's log, as a file that outlives the guest.
     pub(crate) fn console_log(&self) -> Option<std::fs::File> {
         self.console.log()
@@ -294,6 +299,7 @@ impl Vm {
     pub(crate) fn explain(&self, interrupted: Interrupted, phase: Phase) -> Error {
         match interrupted {
             Interrupted::Refused(failure) => Error::Refused(failure),
+            Interrupted::Unsendable(why) => Error::Request(why),
             Interrupted::Deadline => Error::TimedOut {
                 phase,
                 limit: match (phase, self.deadline) {

@@ -81,6 +81,12 @@ fn base(config: &Config) -> Result<PathBuf, Error> {
     Err(Error::RunDirectory { mem: config.mem, looked })
 }
 
+/// Whether the filesystem has as good as no room left; what cannot be asked has.
+pub(super) fn is_full(dir: &Path) -> bool {
+    const FULL: u64 = 256 << 10;
+    statvfs(dir).is_ok_and(|stat| stat.blocks_available() * stat.fragment_size() <= FULL)
+}
+
 /// A directory that a guest's memory of `mem` bytes fits into; or why it does not.
 pub(super) fn check(dir: &Path, mem: u64) -> Result<Place, String> {
     let path = dir.canonicalize().map_err(|error| error.to_string())?;

@@ -44,6 +44,8 @@ pub(crate) enum Interrupted {
     Channel(ChannelEnd),
     /// The agent refused.
     Refused(Failure),
+    /// The request is too large to be sent, and was not.
+    Unsendable(String),
 }
 
 /// Who hears of a process.
@@ -208,7 +210,9 @@ impl Session {
         }
         state.processes.insert(id, Listener { events: sender, backlog, stdin });
         drop(state);
-        self.shared.send(&mut writer, &Request::Spawn(spawn))?;
+        self.shared.send(&mut writer, &Request::Spawn(spawn)).inspect_err(|_| {
+            self.shared.lock().processes.remove(&id);
+        })?;
         Ok((id, receiver))
     }
 
@@ -302,7 +306,7 @@ impl Shared {
         let frame = writer
             .encoder
             .encode(request)
-            .map_err(|error| Interrupted::Refused(Failure::new(error.to_string(), "", 0)))?;
+            .map_err(|error| Interrupted::Unsendable(error.to_string()))?;
         writer.pending.extend_from_slice(&frame);
         match writer.flush() {
             Ok(()) => Ok(()),

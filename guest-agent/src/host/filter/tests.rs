@@ -19,7 +19,7 @@ const NEWEST: i32 = i32::MAX;
 #[test]
 fn the_filter_fits() {
     for abi in [0, NEWEST] {
-        assert!(filter(abi).unwrap().len() <= 4096);
+        assert!(filter(abi, false).unwrap().len() <= 4096);
     }
 }
 
@@ -123,9 +123,18 @@ fn files_open_for_reading_are_not_locked() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let file = fs::File::open(file.path()).unwrap();
     let fd = i64::from(file.as_raw_fd());
+    // SAFETY: the structure consists of integers.
+    let mut whole: libc::flock = unsafe { std::mem::zeroed() };
+    whole.l_type = libc::F_RDLCK as i16;
+    let lock =
+        |command| Call(libc::SYS_fcntl, [fd, i64::from(command), (&raw const whole) as i64, 0]);
     for call in [
         Call(libc::SYS_flock, [fd, i64::from(libc::LOCK_EX), 0, 0]),
         Call(libc::SYS_fcntl, [fd, i64::from(libc::F_SETLEASE), i64::from(libc::F_UNLCK), 0]),
+        lock(libc::F_SETLK),
+        lock(libc::F_SETLKW),
+        lock(libc::F_OFD_SETLK),
+        lock(libc::F_OFD_SETLKW),
     ] {
         assert_ne!(call.under(None), Err(Errno::EPERM), "{call:?}");
         assert_eq!(call.under(Some(NEWEST)), Err(Errno::EPERM), "{call:?}");
@@ -213,7 +222,7 @@ impl Call {
 
     /// Makes it under the filter for that version of Landlock, or under none.
     fn under(&self, abi: Option<i32>) -> Result<(), Errno> {
-        self.under_program(abi.map(|abi| filter(abi).unwrap()))
+        self.under_program(abi.map(|abi| filter(abi, false).unwrap()))
     }
 
     /// Makes it in a forked copy of this process.

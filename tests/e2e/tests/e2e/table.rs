@@ -126,6 +126,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row::passes("verdicts::passes"),
     Row::passes("verdicts::returns_ok"),
     Row::passes("verdicts::panics_as_expected").should_panic(),
+    Row::passes("verdicts::panics_as_expected_in_many_words").should_panic(),
     Row::passes("verdicts::panics_somehow").should_panic(),
     Row::fails("verdicts::asserts", Kind::Panicked, "arithmetic of fixtures"),
     Row::fails("verdicts::returns_an_error", Kind::Errored, "the fixture's error"),
