@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use uml_test::{Host, KernelError};
 
 use super::junit;
-use super::options::{RunnerOptions, VARIABLE};
+use super::options::{self, RunnerOptions, VARIABLE};
 use super::parent;
 use crate::command::setup;
 use crate::kernel::cache::Cache;
@@ -19,6 +19,9 @@ use crate::report::Reporter;
 /// What guests run, and hosts are.
 const TARGETS: [&str; 3] =
     ["x86_64-unknown-linux-gnu", "x86_64-unknown-linux-musl", "x86_64-alpine-linux-musl"];
+
+/// cargo's word for the host's own.
+const HOST_TUPLE: &str = "host-tuple";
 
 /// Becomes `cargo SUBCOMMAND ARGUMENTS`; returns only why that was not possible.
 pub(crate) fn run(
@@ -29,7 +32,7 @@ pub(crate) fn run(
     let (options, arguments) =
         RunnerOptions::extract(subcommand, arguments).unwrap_or_else(|error| error.exit());
     let options = options.absolute().context("no working directory")?;
-    check_targets(&arguments)?;
+    check_targets(options::cargos_own(subcommand, &arguments))?;
     ensure!(
         subcommand == "test" || !options.test.isolate,
         "--isolate is for `cargo uml test`{}",
@@ -73,15 +76,18 @@ fn set_runner(cargo: &mut Command, options: &RunnerOptions) -> anyhow::Result<()
 }
 
 /// Refuses a target whose programs cargo would start on the host, past the runner.
-fn check_targets(arguments: &[OsString]) -> anyhow::Result<()> {
-    let own = arguments.iter().take_while(|argument| *argument != "--");
-    let own: Vec<_> = own.map(|argument| argument.to_string_lossy()).collect();
+fn check_targets(own: &[OsString]) -> anyhow::Result<()> {
+    let own: Vec<_> = own.iter().map(|argument| argument.to_string_lossy()).collect();
     let joined = own.iter().filter_map(|argument| argument.strip_prefix("--target="));
     let apart = own.windows(2).filter(|pair| pair[0] == "--target").map(|pair| &*pair[1]);
+    let mut targets: Vec<&str> = joined.chain(apart).collect();
     let variable = std::env::var("CARGO_BUILD_TARGET").ok();
-    for target in joined.chain(apart).chain(variable.as_deref()) {
+    if targets.is_empty() {
+        targets.extend(variable.as_deref().filter(|target| !target.is_empty()));
+    }
+    for target in targets {
         ensure!(
-            TARGETS.contains(&target),
+            TARGETS.contains(&target) || target == HOST_TUPLE,
             "guests run {}, not {target}; its programs would run on this host instead",
             TARGETS.join(", ")
         );
@@ -118,4 +124,23 @@ fn this_program() -> anyhow::Result<String> {
             path.display()
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_cargos_own_target_counts() {
+        let check = |subcommand: &str, line: &str| {
+            let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            check_targets(options::cargos_own(subcommand, &arguments)).is_ok()
+        };
+        assert!(!check("test", "name --target aarch64-unknown-linux-gnu"));
+        assert!(!check("run", "--bin x --target=wasm32-wasip1 y"));
+        assert!(check("test", "--target x86_64-unknown-linux-musl"));
+        assert!(check("test", "--target host-tuple"));
+        assert!(check("test", "-- --target prod"));
+        assert!(check("run", "--bin x deploy --target prod"));
+    }
 }

@@ -167,6 +167,20 @@ impl Guest {
     }
 }
 
+/// The kernel that guests with these options boot, if there is one.
+pub(super) fn kernel(options: &GuestOptions) -> Option<PathBuf> {
+    match &options.kernel {
+        Some(kernel) => {
+            let chosen = matrix::choose(&[kernel.into()], Cache::locate().ok().as_ref()).ok()?;
+            chosen.into_iter().next().map(|chosen| chosen.linux)
+        }
+        None => {
+            let package = std::env::var_os("CARGO_MANIFEST_DIR").map_or(".".into(), PathBuf::from);
+            uml_test::Host::of(&package).ok()?.kernel().ok().map(|(path, _)| path)
+        }
+    }
+}
+
 /// A guest, and whether it may write anything on the host.
 fn boot(
     host: &uml_test::Host,

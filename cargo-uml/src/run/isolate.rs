@@ -21,7 +21,7 @@ use super::guest::{Ended, Guest, How};
 use super::libtest::{self, LibtestArguments, Verdict};
 use super::options::{GuestOptions, RunnerOptions};
 use super::watch::{Found, Watch};
-use super::{junit, record};
+use super::{junit, program, record};
 use crate::report::Reporter;
 
 /// How much of a test's output is kept: so many bytes of its beginning, and so many of its end.
@@ -91,6 +91,9 @@ pub(crate) fn run(
     };
     // Before anything runs: a pattern that is none is no test's fault.
     Watch::new(options.test.deny_skips.as_deref())?;
+    if !program::has_harness(Path::new(program)) {
+        return Ok(Isolated::NoList);
+    }
     let Some(tests) = list(&options.guest, program, &arguments)? else {
         return Ok(Isolated::NoList);
     };
@@ -98,9 +101,11 @@ pub(crate) fn run(
         options: options.clone(),
         program: program.to_owned(),
         results: Mutex::default(),
-        shows_all: arguments.nocapture
-            || arguments.show_output
-            || std::env::var_os("RUST_TEST_NOCAPTURE").is_some_and(|value| value != "0"),
+        // Among JSON it would be none.
+        shows_all: !arguments.is_json()
+            && (arguments.nocapture
+                || arguments.show_output
+                || std::env::var_os("RUST_TEST_NOCAPTURE").is_some_and(|value| value != "0")),
     });
     let trials = tests.iter().map(|test| {
         let (name, binary) = (test.name.clone(), Arc::clone(&binary));
@@ -139,11 +144,13 @@ pub(crate) fn add_whole(
     report: &Path,
     program: &OsStr,
     ended: &Ended,
+    denied_skip: Option<&str>,
     started: Instant,
 ) -> anyhow::Result<()> {
-    let outcome = match ended.is_success() {
-        true => Outcome::Passed,
-        false => Outcome::Failed { word: ended.word(), reason: ended.shown() },
+    let outcome = match (ended.is_success(), denied_skip) {
+        (true, None) => Outcome::Passed,
+        (true, Some(line)) => Outcome::Failed { word: "failed", reason: skipped_itself(line) },
+        (false, _) => Outcome::Failed { word: ended.word(), reason: ended.shown() },
     };
     let result = TestResult {
         name: "the whole binary".to_owned(),
@@ -174,10 +181,13 @@ fn list(
     };
     let Some(all) = all else { return Ok(None) };
     if all.is_empty() {
-        // Silence may be that of a program that knows no lists. libtest has more to say than names.
-        let mut command = guest.command(program, &arguments.selection());
+        // Silence may be that of a program that knows no lists. libtest has more to say than names, and others may
+        // have other tests.
+        let mut command = guest.command(program, &[]);
         let said = command.arg("--list").output()?;
-        if !(said.status.success() && libtest::ends_a_list(&said.stdout)) {
+        let lists = libtest::ends_a_list(&said.stdout)
+            || libtest::parse_list(&said.stdout).is_some_and(|names| !names.is_empty());
+        if !(said.status.success() && lists) {
             return Ok(None);
         }
     }
@@ -202,7 +212,7 @@ impl Binary {
         let (outcome, found) = match ended {
             Ok((ended, found)) => {
                 ended.tell_files(reporter);
-                (judge(&ended, &output, &found), found)
+                (judge(name, &ended, &output, &found), found)
             }
             Err(error) => {
                 let (word, reason) = ("infrastructure", format!("{error:#}"));
@@ -263,14 +273,14 @@ fn annotate(name: &str, reason: &str, found: &Found, reporter: &Reporter) {
     if !github::is_here() {
         return;
     }
-    match found.panics.first() {
+    match found.panic_of(name) {
         Some(panic) => reporter.note(github::panic(panic)),
         None => reporter.note(github::failure(name, reason)),
     }
 }
 
 /// What a test's run says. Its harness has to have said so too: a body that ends its process with code 0 has not passed.
-fn judge(ended: &Ended, output: &Kept, found: &Found) -> Outcome {
+fn judge(name: &str, ended: &Ended, output: &Kept, found: &Found) -> Outcome {
     let failed = |reason: String| Outcome::Failed { word: ended.word(), reason };
     let mut reasons = ended.explain();
     let How::Itself { status, .. } = &ended.how else { return failed(reasons.join("\n")) };
@@ -281,7 +291,7 @@ fn judge(ended: &Ended, output: &Kept, found: &Found) -> Outcome {
     match (status.code(), output.verdict()) {
         (Some(0), Some(verdict)) if verdict.passed == 1 && verdict.failed == 0 => {
             match found.skips.first() {
-                Some(line) => failed(format!("the test skipped itself: {line}")),
+                Some(line) => failed(skipped_itself(line)),
                 None => Outcome::Passed,
             }
         }
@@ -289,7 +299,7 @@ fn judge(ended: &Ended, output: &Kept, found: &Found) -> Outcome {
         (Some(0), Some(verdict)) if verdict == Verdict::default() => {
             failed("the test binary listed this test and did not run it".to_owned())
         }
-        (Some(101), Some(verdict)) if verdict.failed == 1 => match found.panics.first() {
+        (Some(101), Some(verdict)) if verdict.failed == 1 => match found.panic_of(name) {
             Some(panic) => failed(panic.message.clone()),
             None => failed("the test failed".to_owned()),
         },
@@ -298,6 +308,11 @@ fn judge(ended: &Ended, output: &Kept, found: &Found) -> Outcome {
             failed(format!("the test binary exited with code {code} before the test's end"))
         }
     }
+}
+
+/// Why a success is none.
+pub(super) fn skipped_itself(line: &str) -> String {
+    format!("the test skipped itself: {line}")
 }
 
 /// A test's output: its beginning, and its end.
@@ -369,7 +384,7 @@ mod tests {
         let mut watch = Watch::new(Some("")).unwrap();
         kept.push(OutputStream::Stdout, stdout.as_bytes());
         watch.see(OutputStream::Stdout, stdout.as_bytes());
-        judge(&ended(raw), &kept, &watch.finish())
+        judge("a", &ended(raw), &kept, &watch.finish())
     }
 
     #[test]
@@ -392,6 +407,14 @@ mod tests {
             101 << 8,
             "thread 'a' panicked at x.rs:1:1:\nno good\ntest result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 3 filtered out",
             "no good",
+        );
+        // Not a panic that it has caught, nor one of another thread.
+        failed(
+            101 << 8,
+            "thread 'b' panicked at x.rs:1:1:\nfirst\nthread 'a' panicked at x.rs:2:1:\ncaught\n\
+             thread 'a' panicked at x.rs:3:1:\nmeant\nthread 'b' panicked at x.rs:1:1:\nlast\n\
+             test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 3 filtered out",
+            "meant",
         );
     }
 

@@ -34,8 +34,6 @@ pub(super) struct LibtestArguments {
     #[arg(long)]
     color: Option<ColorSetting>,
     #[arg(long)]
-    logfile: Option<String>,
-    #[arg(long)]
     test: bool,
     #[arg(short = 'Z', value_name = "FLAG")]
     unstable: Option<String>,
@@ -51,6 +49,11 @@ impl LibtestArguments {
         selection.extend(self.exact.then(|| "--exact".into()));
         selection.extend(self.filters.iter().cloned());
         selection
+    }
+
+    /// Whether the report is for programs.
+    pub(super) fn is_json(&self) -> bool {
+        matches!(self.format, Some(FormatSetting::Json))
     }
 
     /// For the report of tests that are selected already.
@@ -69,7 +72,6 @@ impl LibtestArguments {
             include_ignored: self.include_ignored || self.ignored,
             quiet: self.quiet,
             test_threads: threads,
-            logfile: self.logfile.clone(),
             color: self.color,
             format: self.format,
             ..Arguments::default()

@@ -156,7 +156,12 @@ pub(crate) fn runner(arguments: &RunnerArguments, reporter: &'static Reporter) -
             }
             directly(program, rest, &options.guest.to_variables(), reporter)
         }
-        Ok(Program::ForAGuest) if is_test(Path::new(program)) && libtest::is_list(rest) => {
+        // Of a harness that knows no lists the body would run.
+        Ok(Program::ForAGuest)
+            if is_test(Path::new(program))
+                && libtest::is_list(rest)
+                && program::has_harness(Path::new(program)) =>
+        {
             directly(program, rest, &[], reporter)
         }
         // That it can't be read, the guest says too.
@@ -188,7 +193,13 @@ pub(crate) fn runner(arguments: &RunnerArguments, reporter: &'static Reporter) -
                     record::of_run(options, program, rest, &ended, &found, started, reporter);
                     if let Some(report) = &options.test.junit
                         && is_test(Path::new(program))
-                        && let Err(error) = isolate::add_whole(report, program, &ended, started)
+                        && let Err(error) = isolate::add_whole(
+                            report,
+                            program,
+                            &ended,
+                            found.denied(&options.test),
+                            started,
+                        )
                     {
                         no_verdict(&error, reporter);
                     }
@@ -260,17 +271,21 @@ fn annotations(ended: &Ended, found: &Found) -> Vec<String> {
 }
 
 /// Whether cargo built this as a test binary: those lie in `deps`, and those of examples in `examples`, where their
-/// name's hash tells them from the examples themselves.
+/// name's hash tells them from the examples themselves. Newer cargos have all that they build in
+/// `build/PACKAGE/HASH/out`, and run nothing else from there.
 fn is_test(program: &Path) -> bool {
-    let lies_in =
-        |name: &str| program.parent().and_then(Path::file_name).is_some_and(|dir| dir == name);
-    let has_hash = || {
-        let name = program.file_name().unwrap_or_default().to_string_lossy();
-        name.rsplit_once('-').is_some_and(|(_, hash)| {
-            hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
-        })
-    };
-    lies_in("deps") || lies_in("examples") && has_hash()
+    fn name(path: &Path) -> &str {
+        path.file_name().and_then(OsStr::to_str).unwrap_or_default()
+    }
+    let is_hash =
+        |text: &str| text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let has_hash = || name(program).rsplit_once('-').is_some_and(|(_, hash)| is_hash(hash));
+    match program.ancestors().skip(1).map(name).collect::<Vec<_>>()[..] {
+        ["deps", ..] => true,
+        ["examples", ..] => has_hash(),
+        ["out", hash, _package, "build", ..] => is_hash(hash),
+        _ => false,
+    }
 }
 
 fn no_verdict(error: &anyhow::Error, reporter: &Reporter) -> ! {
@@ -330,7 +345,14 @@ mod tests {
     fn test_binaries_are_told_by_their_place() {
         assert!(is_test(Path::new("/x/target/debug/deps/x-0123456789abcdef")));
         assert!(is_test(Path::new("/x/target/debug/examples/x-y-0123456789abcdef")));
-        for other in ["/x/target/debug/x", "x", "/x/examples/x", "/x/x-0123456789abcdef"] {
+        assert!(is_test(Path::new("/t/debug/build/x/0123456789abcdef/out/x-0123456789abcdef")));
+        for other in [
+            "/x/target/debug/x",
+            "x",
+            "/x/examples/x",
+            "/x/x-0123456789abcdef",
+            "/x/build/x/out/x-0123456789abcdef",
+        ] {
             assert!(!is_test(Path::new(other)), "{other}");
         }
     }

@@ -117,6 +117,19 @@ const WITH_VALUE: [&str; 18] = [
     "-C",
 ];
 
+/// The arguments that are cargo's own, and not a program's that it starts.
+pub(super) fn cargos_own<'a>(subcommand: &str, arguments: &'a [OsString]) -> &'a [OsString] {
+    let mut at = 0;
+    while let Some(argument) = arguments.get(at) {
+        let text = argument.to_string_lossy();
+        if text == "--" || (subcommand == "run" && !text.starts_with('-')) {
+            break;
+        }
+        at += if subcommand == "run" && WITH_VALUE.contains(&&*text) { 2 } else { 1 };
+    }
+    &arguments[..at.min(arguments.len())]
+}
+
 /// For the parser of a cargo command line's share.
 #[derive(clap::Parser)]
 #[command(no_binary_name = true, disable_help_flag = true)]

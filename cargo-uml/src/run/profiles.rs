@@ -29,7 +29,8 @@ pub(super) enum Profiles {
     None,
     /// Straight into a directory of the host's.
     Into(PathBuf),
-    /// Into the working directory, which guests must not write: by way of another.
+    /// Into a directory that guests must not write, such as the working directory, or a file that several would write
+    /// at once: by way of another directory.
     Through { dir: TempDir, pattern: OsString, destination: PathBuf },
 }
 
@@ -41,12 +42,16 @@ impl Profiles {
             if parent.as_os_str().as_encoded_bytes().contains(&b'%') {
                 return Ok(Profiles::None);
             }
-            let dir = directory.join(parent);
+            let destination = directory.join(parent);
             // As the runtime does on the host. What can't be made, it could not have written either.
-            return Ok(match fs::create_dir_all(&dir) {
-                Ok(()) => Profiles::Into(dir),
-                Err(_) => Profiles::None,
-            });
+            if fs::create_dir_all(&destination).is_err() {
+                return Ok(Profiles::None);
+            }
+            let name = pattern.as_deref().map(Path::new).and_then(Path::file_name);
+            return match name.filter(|name| is_shared(name) || is_broad(&destination, directory)) {
+                Some(name) => Self::through(name.to_owned(), destination),
+                None => Ok(Profiles::Into(destination)),
+            };
         }
         let found = path_of(program).and_then(|path| program::instrumented(&path));
         let Some(instrumented) = found else { return Ok(Profiles::None) };
@@ -56,8 +61,12 @@ impl Profiles {
         if parent(&pattern).is_some() || pattern.as_bytes().windows(2).any(|two| two == b"%t") {
             return Ok(Profiles::None);
         }
+        Self::through(pattern, directory.to_owned())
+    }
+
+    fn through(pattern: OsString, destination: PathBuf) -> anyhow::Result<Self> {
         let dir = TempDir::with_prefix("uml-profiles-").context("make a directory for profiles")?;
-        Ok(Profiles::Through { dir, pattern, destination: directory.to_owned() })
+        Ok(Profiles::Through { dir, pattern, destination })
     }
 
     /// The directory that the guest may write.
@@ -85,6 +94,21 @@ impl Profiles {
         copy_all(dir.path(), &destination, &pattern)
             .with_context(|| format!("could not write profiles into {}", destination.display()))
     }
+}
+
+/// Whether several processes write one file of this name. They lock it on a host; a guest's locks are its own.
+fn is_shared(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    Pattern::of(OsStr::from_bytes(name)).merges && !name.windows(2).any(|two| two == b"%p")
+}
+
+/// Whether a directory has more in it than profiles: the working directory and those above it, and the places for
+/// temporary files, of which a guest has fresh ones.
+fn is_broad(dir: &Path, working_directory: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let dir = real(dir);
+    real(working_directory).starts_with(&dir)
+        || ["/tmp", "/var/tmp", "/run", "/dev/shm"].iter().any(|fresh| dir == Path::new(fresh))
 }
 
 /// The directory in which files of this pattern lie, if it names one.
@@ -231,6 +255,18 @@ mod tests {
         copy_all(guest.path(), user.path(), OsStr::new("a1.prof")).unwrap();
         assert_eq!(names(user.path()), ["a1.prof"]);
         assert_eq!(fs::read(user.path().join("a1.prof")).unwrap(), profile("2"));
+    }
+
+    #[test]
+    fn what_guests_share_or_must_not_write_goes_by_way_of_another_directory() {
+        assert!(is_shared(OsStr::new("%m.profraw")) && is_shared(OsStr::new("a-%4m.profraw")));
+        assert!(!is_shared(OsStr::new("%p-%m.profraw")) && !is_shared(OsStr::new("a.profraw")));
+        let work = TempDir::new().unwrap();
+        let below = work.path().join("target/cov");
+        fs::create_dir_all(&below).unwrap();
+        let broad = |dir: &str| is_broad(&work.path().join(dir), work.path());
+        assert!(broad(".") && broad("..") && broad("/tmp") && broad("/"));
+        assert!(!broad("target/cov") && !is_broad(Path::new("/opt"), work.path()));
     }
 
     #[test]

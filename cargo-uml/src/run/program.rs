@@ -45,6 +45,17 @@ impl Program {
     }
 }
 
+/// Whether a program has a harness of tests that takes libtest's arguments: this one of them is a text of both libtest's
+/// and libtest-mimic's. One that is linked to them as shared libraries counts as having none.
+pub(super) fn has_harness(path: &Path) -> bool {
+    const ARGUMENT: &[u8] = b"test-threads";
+    let Ok(file) = File::open(path) else { return false };
+    let cache = ReadCache::new(file);
+    let Ok(program) = object::File::parse(&cache) else { return false };
+    let Some(section) = program.section_by_name(".rodata") else { return false };
+    section.data().is_ok_and(|texts| memchr::memmem::find(texts, ARGUMENT).is_some())
+}
+
 /// A program that writes profiles at its end: LLVM's counters are in it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Instrumented {
@@ -91,6 +102,9 @@ mod tests {
         assert_eq!(of("/bin/true"), Program::ForAGuest);
         assert_eq!(of("/proc/self/exe"), Program::DrivesGuests, "uml-test is linked into this");
         assert!(Program::of(Path::new("/nonexistent")).is_err());
+
+        assert!(has_harness(Path::new("/proc/self/exe")) && !has_harness(Path::new("/bin/true")));
+        assert!(!has_harness(Path::new("/nonexistent")));
 
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use uml_test::Record;
 
-use super::guest::Ended;
-use super::isolate::{Outcome, TestResult};
+use super::guest::{self, Ended};
+use super::isolate::{self, Outcome, TestResult};
 use super::options::RunnerOptions;
 use super::watch::Found;
 use crate::report::Reporter;
@@ -49,12 +49,11 @@ pub(crate) fn of_run(
     reporter: &Reporter,
 ) {
     let Some(test) = the_one_test(arguments) else { return };
-    let denied = options.test.deny_skips.as_ref().and(found.skips.first());
-    let (word, reason) = match (ended.is_success(), denied) {
+    let (word, reason) = match (ended.is_success(), found.denied(&options.test)) {
         (true, None) => ("passed", String::new()),
-        (true, Some(line)) => ("failed", format!("the test skipped itself: {line}")),
+        (true, Some(line)) => ("failed", isolate::skipped_itself(line)),
         (false, _) => {
-            let panic = found.panics.first().map(|panic| panic.message.clone());
+            let panic = found.panic_of(&test).map(|panic| panic.message.clone());
             (ended.word(), panic.unwrap_or_else(|| ended.shown()))
         }
     };
@@ -83,7 +82,9 @@ fn write(
     let record = Record {
         binary: binary(program),
         test: test.to_owned(),
-        kernel: options.guest.kernel.clone().unwrap_or_default(),
+        kernel: guest::kernel(&options.guest)
+            .map(|path| path.display().to_string())
+            .unwrap_or_default(),
         outcome,
         reason: reason.lines().next().unwrap_or_default().to_owned(),
         took,

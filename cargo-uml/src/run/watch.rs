@@ -6,6 +6,8 @@ use anyhow::Context;
 use regex::{Regex, RegexBuilder};
 use uml_test::OutputStream;
 
+use super::options::TestOptions;
+
 /// How tests say that they skip themselves for want of something. Each needs both words, as one alone is in many a
 /// program's honest output.
 const IDIOMS: [&str; 5] = [
@@ -41,6 +43,20 @@ pub(crate) struct Found {
     pub(crate) panics: Vec<Panic>,
     /// Tests that libtest says have failed.
     pub(crate) failed: BTreeSet<String>,
+}
+
+impl Found {
+    /// The skip that makes a success none, if skips are denied.
+    pub(crate) fn denied(&self, options: &TestOptions) -> Option<&str> {
+        options.deny_skips.as_ref().and(self.skips.first()).map(String::as_str)
+    }
+
+    /// The panic that a test failed by: the last of its own thread, else the last at all. One before it may have been
+    /// caught, or expected of another thread.
+    pub(crate) fn panic_of(&self, test: &str) -> Option<&Panic> {
+        let own = self.panics.iter().rfind(|panic| panic.thread == test);
+        own.or_else(|| self.panics.last())
+    }
 }
 
 /// A panic, as the standard library's hook reports it.

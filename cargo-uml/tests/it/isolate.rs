@@ -137,6 +137,15 @@ fn what_lists_no_tests_runs_whole() {
         assert!(text(&said).contains(whole), "{}", text(&said));
         assert_eq!(text(&said).matches("its own report").count(), 1, "{}", text(&said));
     }
+    // Asked for a list it does what it always does: in a guest.
+    let listed = output(&mut package.uml(&["test", "--test", "own", "--", "--list"]));
+    assert!(listed.status.success(), "{}", text(&listed));
+    // A skip that is denied is no success in the report either.
+    package.write("tests/own.rs", "fn main() { println!(\"skipping: requires root\") }");
+    let junit = ["test", "--isolate", "--deny-skips", "--junit=r.xml", "--test", "own"];
+    let said = output(&mut package.uml(&junit));
+    let report = fs::read_to_string(package.path().join("r.xml")).unwrap();
+    assert!(said.status.code() == Some(101) && report.contains(r#"failures="1""#), "{report}");
     // One that says nothing, and fails unless it is asked for a list.
     package.write(
         "tests/own.rs",
@@ -146,6 +155,19 @@ fn what_lists_no_tests_runs_whole() {
     assert!(!said.status.success() && text(&said).contains(whole), "{}", text(&said));
     let report = fs::read_to_string(package.path().join("r.xml")).unwrap();
     assert!(report.contains("the whole binary") && report.contains(r#"failures="1""#), "{report}");
+    // As libtest-mimic lists: no line but for tests. None is selected, and none is run.
+    package.write(
+        "tests/own.rs",
+        "fn main() {
+             let arguments: Vec<String> = std::env::args().skip(1).collect();
+             let has = |argument: &str| arguments.iter().any(|other| other == argument);
+             assert!(has(\"--list\") && !has(\"--test-threads\"), \"{arguments:?}\");
+             if !has(\"other\") && !has(\"--ignored\") { println!(\"a: test\") }
+         }",
+    );
+    let said = output(&mut package.uml(&["test", "--isolate", "--test", "own", "other"]));
+    assert!(said.status.success(), "{}", text(&said));
+    assert!(text(&said).contains("test result: ok. 0 passed"), "{}", text(&said));
     for nonsense in [&["nextest", "run", "--isolate"][..], &["run", "--isolate"]] {
         let said = output(&mut package.uml(nonsense));
         assert!(text(&said).contains("--isolate is for `cargo uml test`"), "{}", text(&said));

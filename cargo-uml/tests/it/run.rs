@@ -256,14 +256,25 @@ fn what_boots_guests_itself_and_lists_run_on_the_host() {
     let deps = dir.path().join("deps");
     fs::create_dir(&deps).unwrap();
     fs::copy("/bin/echo", deps.join("echo")).unwrap();
-    let run = |arguments: &[&str]| {
+    let source = dir.path().join("tests.rs");
+    fs::write(&source, "#[test]\nfn a() {}\n").unwrap();
+    let tests = deps.join("tests");
+    let built = output(Command::new("rustc").args(["--test", "-o"]).arg(&tests).arg(&source));
+    assert!(built.status.success(), "{}", text(&built));
+    let run = |program: &Path, arguments: &[&str]| {
         let mut runner = uml(&["runner"]);
-        runner.arg(deps.join("echo")).args(arguments).env("UML_TEST_KERNEL", "/nonexistent");
+        runner.arg(program).args(arguments).env("UML_TEST_KERNEL", "/nonexistent");
         output(&mut runner)
     };
-    assert_eq!(text(&run(&["--list"])), "--list\n");
-    let test = run(&["--list", "--flush"]);
-    assert_eq!(test.status.code(), Some(125), "{}", text(&test));
+    let list = ["--list", "--format", "terse"];
+    assert_eq!(text(&run(&tests, &list)), "a: test\n");
+    // What is no list of a test harness needs a guest.
+    for (program, arguments) in
+        [(&tests, &["--list", "--flush"][..]), (&tests, &[]), (&deps.join("echo"), &list)]
+    {
+        let no_guest = run(program, arguments);
+        assert_eq!(no_guest.status.code(), Some(125), "{}", text(&no_guest));
+    }
 
     let foreign = dir.path().join("foreign");
     let mut elf = fs::read("/bin/true").unwrap();
