@@ -73,7 +73,7 @@ pub(crate) enum Command {
     Shell(ShellArguments),
     /// What cargo starts programs with: `runner = "cargo-uml runner"` in .cargo/config.toml
     ///
-    /// As exec; but a program that has uml-test in it, and a list of tests (--list), runs on the host.
+    /// As exec; but a program that has uml-test in it, and a test harness's list of tests (--list), runs on the host.
     Runner(RunnerArguments),
     /// Build, choose and keep kernels
     #[command(subcommand)]

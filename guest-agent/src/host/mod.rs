@@ -7,6 +7,7 @@
 mod cpu;
 mod filter;
 mod kernel;
+mod removal;
 mod run_dir;
 mod sandbox;
 mod socket;

@@ -11,6 +11,8 @@ use nix::fcntl::{Flock, FlockArg};
 use uml_test_protocol::Failure;
 use uml_test_protocol::supervision::{AGENT, Boot, REQUESTS, ROOT_DIR};
 
+use super::removal;
+
 /// With less room than this, in bytes, a guest that ended without a word is taken to have run out
 /// of memory file: touching one page more kills the kernel process.
 const FULL: u64 = 256 << 10;
@@ -67,49 +69,10 @@ impl RunDir {
 impl Drop for RunDir {
     fn drop(&mut self) {
         // What cannot be removed now is swept up by the next run.
-        if fs::remove_dir_all(&self.path).is_err() {
-            open_up(&self.path);
-            let _ = fs::remove_dir_all(&self.path);
-        }
-    }
-}
-
-/// Gives the owner access to every directory of a tree: a guest can make some without.
-fn open_up(dir: &Path) {
-    let _ = fs::set_permissions(dir, fs::Permissions::from_mode(0o700));
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        // Not through a link: what it leads to is not this guest's.
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            open_up(&entry.path());
-        }
+        let _ = removal::remove(&self.path);
     }
 }
 
 fn failed(operation: &str, path: &Path, error: &io::Error) -> Failure {
     Failure::new(operation, path.as_os_str().as_bytes(), error.raw_os_error().unwrap_or(0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn directories_without_permissions_go_too_and_links_are_not_followed() {
-        let outside = tempfile::tempdir().unwrap();
-        let base = tempfile::tempdir().unwrap();
-        let path = base.path().join("run");
-        fs::create_dir_all(path.join("a/b/c")).unwrap();
-        fs::set_permissions(outside.path(), fs::Permissions::from_mode(0o500)).unwrap();
-        std::os::unix::fs::symlink(outside.path(), path.join("a/link")).unwrap();
-        for dir in ["a/b", "a"] {
-            fs::set_permissions(path.join(dir), fs::Permissions::from_mode(0o000)).unwrap();
-        }
-        // Root needs no permission, and removes it all at once: the helper is called by itself.
-        open_up(&path);
-        assert_eq!(fs::metadata(path.join("a/b")).unwrap().permissions().mode() & 0o777, 0o700);
-        drop(RunDir { path: path.clone(), _lock: None });
-        assert!(!path.exists());
-        let mode = fs::metadata(outside.path()).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o500);
-    }
 }
