@@ -212,6 +212,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row::fails("guests::uses_more_memory_than_there_is", Kind::OutOfMemory, "the test's process"),
     Row::fails("guests::uses_more_memory_where_a_panic_is_due", Kind::OutOfMemory, "process")
         .should_panic(),
+    Row::fails("guests::uses_more_memory_without_a_log_to_tell", Kind::OutOfMemory, "process"),
     Row::passes("devices::junk_on_every_serial_line"),
     Row::fails("devices::junk_on_every_serial_line_and_panics", Kind::Panicked, "beside the junk"),
     Row::fails(
