@@ -270,6 +270,10 @@ fn what_a_program_hides_by_a_mount_is_not_hidden_from_the_agent() {
     sh(&vm, "mount -t tmpfs none /dev && mkfifo /dev/null /dev/kmsg");
     let empty = vm.command("cat").output().unwrap();
     assert!(empty.status.success() && empty.stdout.is_empty(), "{empty:?}");
+    let (_resizes, resized) = std::sync::mpsc::channel();
+    let size = uml_test::TerminalSize { rows: 24, columns: 80 };
+    let is_terminal = vm.command("test").args(["-t", "0"]).attach_terminal(size, resized);
+    assert!(is_terminal.unwrap().success());
 }
 
 #[test]

@@ -204,7 +204,7 @@ impl<'c> Agent<'c> {
                     let failure = Failure::new("start a process before", "set-up", libc::EPROTO);
                     return self.channel.send(&Event::SpawnFailed { id, failure });
                 };
-                match Process::spawn(&wanted, &self.env, &opened.null) {
+                match Process::spawn(&wanted, &self.env, opened) {
                     Ok(process) => {
                         self.channel.send(&Event::Started { id, pid: process.pid().as_raw() })?;
                         self.processes.insert(id, process);

@@ -18,6 +18,7 @@ use uml_test_protocol::{
 use super::channel::Channel;
 use super::completion::SharedPage;
 use super::kernel_log::KernelLog;
+use super::setup::Opened;
 use super::spawn::{Descriptors, spawn};
 use super::terminal;
 use crate::wait;
@@ -54,7 +55,7 @@ struct Stdin {
 
 impl Process {
     /// Starts a process from the environment `env`.
-    pub(super) fn spawn(wanted: &Spawn, env: &[Bytes], null: &File) -> Result<Self, Failure> {
+    pub(super) fn spawn(wanted: &Spawn, env: &[Bytes], opened: &Opened) -> Result<Self, Failure> {
         let mut process = Self {
             id: wanted.id,
             pid: Pid::from_raw(0),
@@ -66,7 +67,7 @@ impl Process {
             buffer: vec![0; CHUNK],
         };
         let mut env = changed(env, &wanted.env);
-        let stdin = process.input(wanted.stdin, null)?;
+        let stdin = process.input(wanted.stdin, opened)?;
         match wanted.completion {
             None if process.terminal.is_some() => {
                 let standard = [stdin.as_fd(); 3];
@@ -103,12 +104,12 @@ impl Process {
     }
 
     /// Makes the standard input; the descriptor is for the process.
-    fn input(&mut self, wanted: SpawnInput, null: &File) -> Result<OwnedFd, Failure> {
+    fn input(&mut self, wanted: SpawnInput, opened: &Opened) -> Result<OwnedFd, Failure> {
         let duplicate = |error: std::io::Error| {
             Failure::new("duplicate", "a descriptor", error.raw_os_error().unwrap_or_default())
         };
         match wanted {
-            SpawnInput::Empty => Ok(null.try_clone().map_err(duplicate)?.into()),
+            SpawnInput::Empty => Ok(opened.null.try_clone().map_err(duplicate)?.into()),
             SpawnInput::Piped => {
                 let (theirs, ours) = pipe()?;
                 set_nonblocking(&ours)?;
@@ -116,7 +117,7 @@ impl Process {
                 Ok(theirs)
             }
             SpawnInput::Terminal(size) => {
-                let (ours, theirs) = terminal::open(size)?;
+                let (ours, theirs) = terminal::open(size, &opened.dev)?;
                 let copy = || ours.try_clone().map_err(duplicate);
                 self._peer = Some(theirs.try_clone().map_err(duplicate)?);
                 self.outputs.push((Stream::Stdout, copy()?));

@@ -23,6 +23,8 @@ const SYSLOG_ACTION_CONSOLE_LEVEL: libc::c_int = 8;
 
 /// What is opened before any program can hide it by a mount of its own, which PID 1 sees too.
 pub(super) struct Opened {
+    /// `/dev`, for terminals.
+    pub(super) dev: File,
     /// `/dev/null`: an empty standard input.
     pub(super) null: File,
     pub(super) kernel_log: KernelLog,
@@ -51,7 +53,8 @@ pub(super) fn set_up(wanted: &Setup) -> Result<Opened, Failure> {
     for dir in &wanted.rw_dirs {
         rw_dirs.push((open(&dir.guest)?, dir.guest.clone()));
     }
-    Ok(Opened { null: open(b"/dev/null")?, kernel_log: KernelLog::open(), rw_dirs })
+    let (dev, null) = (open(b"/dev")?, open(b"/dev/null")?);
+    Ok(Opened { dev, null, kernel_log: KernelLog::open(), rw_dirs })
 }
 
 /// Has the next process get this number. A kernel without `CONFIG_CHECKPOINT_RESTORE` goes on counting, and nothing but

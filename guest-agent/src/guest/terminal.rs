@@ -3,21 +3,19 @@
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
 use uml_test_protocol::{Failure, TerminalSize};
 
-const MULTIPLEXER: &str = "/dev/ptmx";
-
-/// Makes a terminal of this size. The first end is the agent's, and never blocks; the second is the
-/// process's.
-pub(super) fn open(size: TerminalSize) -> Result<(File, OwnedFd), Failure> {
-    let flags = libc::O_NOCTTY | libc::O_CLOEXEC | libc::O_NONBLOCK;
-    let master = File::options().read(true).write(true).custom_flags(flags).open(MULTIPLEXER);
-    let master = master.map_err(|error| {
-        Failure::new("open", MULTIPLEXER, error.raw_os_error().unwrap_or_default())
-    })?;
+/// Makes a terminal of this size; `dev` is `/dev`. The first end is the agent's, and never blocks;
+/// the second is the process's.
+pub(super) fn open(size: TerminalSize, dev: &File) -> Result<(File, OwnedFd), Failure> {
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+    let master = openat(dev, "ptmx", flags, Mode::empty());
+    let master: File =
+        master.map_err(|errno| Failure::new("open", "/dev/ptmx", errno as i32))?.into();
     let unlocked: libc::c_int = 0;
     // SAFETY: the call reads one integer.
     let code = unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlocked) };
