@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::unistd::Pid;
-use uml_test_protocol::{Bytes, Failure, Spawn};
+use uml_test_protocol::{Bytes, Exit, Failure, Spawn};
 
 /// Where programs are looked for when the environment has no `PATH`.
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -46,12 +46,12 @@ pub(super) fn spawn(wanted: &Spawn, env: &[Bytes], fds: &Descriptors<'_>) -> Res
     let path = c_string(program.as_os_str().as_bytes())?;
     let argv = c_strings(&wanted.argv)?;
     let envp = c_strings(env)?;
-    let (argv, envp) = (pointers(&argv), pointers(&envp));
+    let (arguments, variables) = (pointers(&argv), pointers(&envp));
     let mut stack = new_stack();
-    let mut launch = Launch {
+    let mut launch = Box::new(Launch {
         path: path.as_ptr(),
-        argv: argv.as_ptr(),
-        envp: envp.as_ptr(),
+        argv: arguments.as_ptr(),
+        envp: variables.as_ptr(),
         standard: fds.standard.map(|fd| fd.as_raw_fd()),
         others: fds.others.iter().map(AsRawFd::as_raw_fd).collect(),
         stack: top_of(&mut stack),
@@ -59,24 +59,30 @@ pub(super) fn spawn(wanted: &Spawn, env: &[Bytes], fds: &Descriptors<'_>) -> Res
         // What is left where the leader is killed first.
         pid: -1,
         errno: libc::EINTR,
-    };
+    });
     let mut leaders_stack = new_stack();
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     // SAFETY: the child runs `lead` on a stack of its own. It shares our memory, and we do not run
     // until it has ended, which it does when its own child has become another program or has ended
-    // too: `launch` and what it points to outlive their use of them.
+    // too: `launch` and what it points to outlive their use of them. Where it is killed before, they
+    // are never freed, below.
     let leader =
-        unsafe { libc::clone(lead, top_of(&mut leaders_stack), flags, (&raw mut launch).cast()) };
+        unsafe { libc::clone(lead, top_of(&mut leaders_stack), flags, (&raw mut *launch).cast()) };
     let refused = |what: &str, errno| Failure::new(what, program.as_os_str().as_bytes(), errno);
     if leader < 0 {
         return Err(refused("clone for", Errno::last() as i32));
     }
-    crate::wait::collect(Pid::from_raw(leader))?;
-    if launch.pid < 0 {
-        return Err(refused("clone for", launch.errno));
+    let (end, _) = crate::wait::collect(Pid::from_raw(leader))?;
+    let (pid, errno) = (launch.pid, launch.errno);
+    if end != Exit::Code(0) {
+        // Somebody has killed it, and the program's process may be on its way still, in all of this.
+        std::mem::forget((path, argv, envp, arguments, variables, stack, launch));
     }
-    let pid = Pid::from_raw(launch.pid);
-    match launch.errno {
+    if pid < 0 {
+        return Err(refused("clone for", errno));
+    }
+    let pid = Pid::from_raw(pid);
+    match errno {
         0 => Ok(pid),
         errno => {
             crate::wait::collect(pid)?;
