@@ -45,7 +45,8 @@ impl VmBuilder {
         self.with(|config| config.kernel = Some(KernelChoice::Path(path.into())))
     }
 
-    /// Guest memory in bytes, at least [`MIN_MEM`](crate::case::MIN_MEM); 128 MiB without. A kernel that is known to need more gets that.
+    /// Guest memory in bytes, at least 32 MiB; 128 MiB without. A kernel that is known to need more
+    /// gets that.
     pub fn mem(self, bytes: u64) -> Self {
         self.with(|config| config.mem = bytes)
     }

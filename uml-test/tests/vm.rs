@@ -267,6 +267,7 @@ fn an_end_in_time_is_one_whenever_it_is_asked_for() {
 #[test]
 fn what_a_program_hides_by_a_mount_is_not_hidden_from_the_agent() {
     let vm = boot();
+    sh(&vm, "umount /dev/mqueue /dev/shm /dev/pts /dev");
     sh(&vm, "mount -t tmpfs none /dev && mkfifo /dev/null /dev/kmsg");
     let empty = vm.command("cat").output().unwrap();
     assert!(empty.status.success() && empty.stdout.is_empty(), "{empty:?}");
@@ -285,6 +286,15 @@ fn a_request_that_is_too_large_is_one_and_harms_nothing() {
         other => panic!("{other:?}"),
     }
     assert_eq!(sh(&vm, "echo well"), "well\n");
+}
+
+#[test]
+fn a_file_can_be_a_disk() {
+    let image = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(image.path(), "a disk's content".repeat(1 << 10)).unwrap();
+    let disk = format!("ubd0r={}", image.path().display());
+    let vm = Vm::builder().cmdline(&disk).boot().unwrap();
+    assert_eq!(sh(&vm, "head -c 6 /dev/ubda; blockdev --getsize64 /dev/ubda"), "a disk16384\n");
 }
 
 #[test]

@@ -71,12 +71,12 @@ fn distro(cache: &Cache, name: Name, reporter: &Reporter) -> Result<PathBuf, Err
     drop(phase);
     let source = format!("{} {} sha256:{}", package.name, package.version, package.sha256);
     let lock = CacheLock::take(cache)?;
-    if let Some(kernel) = cache
-        .list()
-        .into_iter()
-        .rev()
-        .find(|kernel| kernel.metadata.source == source && kernel.is_intact())
-    {
+    if let Some(kernel) = cache.list().into_iter().rev().find(|kernel| {
+        let has_modules = kernel.directory().join("modules").exists();
+        kernel.metadata.source == source
+            && (!has_modules || modules::is_indexed(kernel))
+            && kernel.is_intact()
+    }) {
         cache.set_name(&name, &kernel, &lock)?;
         return Ok(kernel.linux());
     }

@@ -74,6 +74,8 @@ pub(crate) enum Isolated {
     Help,
     /// An argument that a whole binary may know.
     UnknownArgument(String),
+    /// The program has no harness that is known to run tests by their names.
+    NoHarness,
     /// The program does not list tests in libtest's way.
     NoList,
 }
@@ -91,8 +93,9 @@ pub(crate) fn run(
     };
     // Before anything runs: a pattern that is none is no test's fault.
     Watch::new(options.test.deny_skips.as_deref())?;
+    // Asked for a list, any other would do all that it does, more than once.
     if !program::has_harness(Path::new(program)) {
-        return Ok(Isolated::NoList);
+        return Ok(Isolated::NoHarness);
     }
     let Some(tests) = list(&options.guest, program, &arguments)? else {
         return Ok(Isolated::NoList);

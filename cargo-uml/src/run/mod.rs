@@ -180,6 +180,10 @@ pub(crate) fn runner(arguments: &RunnerArguments, reporter: &'static Reporter) -
                          of {}",
                         program.display()
                     )),
+                    Ok(Isolated::NoHarness) => reporter.note(format_args!(
+                        "cargo uml: {} has neither libtest nor libtest-mimic in it; one guest for all of it",
+                        program.display()
+                    )),
                     Ok(Isolated::NoList) => reporter.note(format_args!(
                         "cargo uml: {} does not list its tests as libtest does; one guest for all of it",
                         program.display()

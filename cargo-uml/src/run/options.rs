@@ -47,7 +47,7 @@ pub(crate) struct GuestOptions {
 pub(crate) struct TestOptions {
     /// Give each test a kernel of its own, also without nextest
     ///
-    /// For test binaries that list their tests as libtest does; all others are run in one guest.
+    /// For test binaries with libtest or libtest-mimic in them; all others are run in one guest.
     #[arg(long)]
     pub(crate) isolate: bool,
     /// Write a JUnit report of the isolated tests

@@ -128,7 +128,7 @@ fn what_lists_no_tests_runs_whole() {
         "tests/own.rs",
         "fn main() { assert!(plain::in_guest()); println!(\"its own report\"); }",
     );
-    let whole = "does not list its tests as libtest does";
+    let whole = "has neither libtest nor libtest-mimic in it";
     let unknown = "--isolate can't take the argument --an-option-of-its-own";
     for (more, whole) in [(&[][..], whole), (&["--", "--an-option-of-its-own"], unknown)] {
         let said =

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use tempfile::TempDir;
 
-use crate::fixture::{finished, real_kernel, skip};
+use crate::fixture::{DEADLINE, finished, real_kernel, skip};
 
 /// A package as it might lie on crates.io. `in_guest` is true where the hostname is a guest's.
 pub(crate) struct Package {
@@ -164,13 +164,24 @@ impl Running {
 
     /// Waits until all that it started has ended, but for what left its process group.
     pub(crate) fn group_ends(&self) {
-        let group = nix::unistd::Pid::from_raw(self.0.id() as i32);
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while nix::sys::signal::killpg(group, None).is_ok() {
+        let deadline = Instant::now() + DEADLINE;
+        while has_processes(self.0.id()) {
             assert!(Instant::now() < deadline, "its process group goes on");
             std::thread::sleep(Duration::from_millis(10));
         }
     }
+}
+
+/// Whether a process of this group runs; one that has ended may wait for long to be collected.
+fn has_processes(group: u32) -> bool {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let mut stats = entries.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok());
+    stats.any(|stat| {
+        // The name, in parentheses, may hold anything; behind it state, parent and group.
+        let rest: Vec<&str> =
+            stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ').collect();
+        matches!(rest[..], [state, _, found, ..] if state != "Z" && found == group.to_string())
+    })
 }
 
 impl Drop for Running {

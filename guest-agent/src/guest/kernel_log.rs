@@ -1,9 +1,11 @@
 //! The guest's kernel log, read for one thing: whom the out-of-memory killer took.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{Read, Seek};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::OwnedFd;
 
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
 use uml_test_protocol::OomKill;
 
 /// The log; nothing in a guest that has none.
@@ -12,10 +14,10 @@ use uml_test_protocol::OomKill;
 pub(super) struct KernelLog(Option<File>);
 
 impl KernelLog {
-    pub(super) fn open() -> Self {
-        let mut options = OpenOptions::new();
-        options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC);
-        Self(options.open("/dev/kmsg").ok())
+    /// `dev` is `/dev`.
+    pub(super) fn open(dev: &OwnedFd) -> Self {
+        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        Self(openat(dev, "kmsg", flags, Mode::empty()).ok().map(File::from))
     }
 
     /// The record about `pid`, if the out-of-memory killer ended it.

@@ -117,7 +117,7 @@ impl Process {
                 Ok(theirs)
             }
             SpawnInput::Terminal(size) => {
-                let (ours, theirs) = terminal::open(size, &opened.dev)?;
+                let (ours, theirs) = terminal::open(size, &opened.terminals)?;
                 let copy = || ours.try_clone().map_err(duplicate);
                 self._peer = Some(theirs.try_clone().map_err(duplicate)?);
                 self.outputs.push((Stream::Stdout, copy()?));

@@ -2,12 +2,16 @@
 //! that shows warnings.
 #![expect(unsafe_code, reason = "ioctls and klogctl have no safe wrapper")]
 
+use std::ffi::CStr;
 use std::fs::File;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use nix::sys::stat::Mode;
 use uml_test_protocol::{Bytes, Failure, Setup};
 
 use super::kernel_log::KernelLog;
@@ -21,10 +25,11 @@ const HOSTNAME: &str = "uml-test";
 const CONSOLE_LEVEL: libc::c_int = 7;
 const SYSLOG_ACTION_CONSOLE_LEVEL: libc::c_int = 8;
 
-/// What is opened before any program can hide it by a mount of its own, which PID 1 sees too.
+/// What is opened before any program can hide it by a mount of its own, which PID 1 sees too. By way of copies of the
+/// mounts, so that programs can unmount them.
 pub(super) struct Opened {
-    /// `/dev`, for terminals.
-    pub(super) dev: File,
+    /// The root of `/dev/pts`, for terminals.
+    pub(super) terminals: OwnedFd,
     /// `/dev/null`: an empty standard input.
     pub(super) null: File,
     pub(super) kernel_log: KernelLog,
@@ -53,8 +58,26 @@ pub(super) fn set_up(wanted: &Setup) -> Result<Opened, Failure> {
     for dir in &wanted.rw_dirs {
         rw_dirs.push((open(&dir.guest)?, dir.guest.clone()));
     }
-    let (dev, null) = (open(b"/dev")?, open(b"/dev/null")?);
-    Ok(Opened { dev, null, kernel_log: KernelLog::open(), rw_dirs })
+    let dev = copy_of_mount(c"/dev")?;
+    let null = openat(&dev, "null", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+        .map_err(|errno| Failure::new("open", "/dev/null", errno as i32))?;
+    Ok(Opened {
+        terminals: copy_of_mount(c"/dev/pts")?,
+        null: null.into(),
+        kernel_log: KernelLog::open(&dev),
+        rw_dirs,
+    })
+}
+
+/// The root of what is mounted there, in a mount that nobody sees (Linux 5.2).
+fn copy_of_mount(path: &CStr) -> Result<OwnedFd, Failure> {
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
+    // SAFETY: the call reads the path.
+    let fd = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) };
+    let fd = Errno::result(fd)
+        .map_err(|errno| Failure::new("copy the mount of", path.to_bytes(), errno as i32))?;
+    // SAFETY: the call made this descriptor; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
 /// Has the next process get this number. A kernel without `CONFIG_CHECKPOINT_RESTORE` goes on counting, and nothing but

@@ -48,7 +48,7 @@ pub(super) fn spawn(wanted: &Spawn, env: &[Bytes], fds: &Descriptors<'_>) -> Res
     let envp = c_strings(env)?;
     let (arguments, variables) = (pointers(&argv), pointers(&envp));
     let mut stack = new_stack();
-    let mut launch = Box::new(Launch {
+    let launch = Box::into_raw(Box::new(Launch {
         path: path.as_ptr(),
         argv: arguments.as_ptr(),
         envp: variables.as_ptr(),
@@ -59,27 +59,35 @@ pub(super) fn spawn(wanted: &Spawn, env: &[Bytes], fds: &Descriptors<'_>) -> Res
         // What is left where the leader is killed first.
         pid: -1,
         errno: libc::EINTR,
-    });
+    }));
     let mut leaders_stack = new_stack();
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     // SAFETY: the child runs `lead` on a stack of its own. It shares our memory, and we do not run
     // until it has ended, which it does when its own child has become another program or has ended
-    // too: `launch` and what it points to outlive their use of them. Where it is killed before, they
-    // are never freed, below.
-    let leader =
-        unsafe { libc::clone(lead, top_of(&mut leaders_stack), flags, (&raw mut *launch).cast()) };
+    // too, or when somebody kills it. `launch` and what it points to are freed after the former alone.
+    let leader = unsafe { libc::clone(lead, top_of(&mut leaders_stack), flags, launch.cast()) };
+    let clone_error = Errno::last() as i32;
     let refused = |what: &str, errno| Failure::new(what, program.as_os_str().as_bytes(), errno);
-    if leader < 0 {
-        return Err(refused("clone for", Errno::last() as i32));
+    let is_over = match leader {
+        -1 => true,
+        _ => crate::wait::collect(Pid::from_raw(leader))?.0 == Exit::Code(0),
+    };
+    // SAFETY: it is not freed yet; where somebody may write to it still, these are plain integers.
+    let (pid, errno) = unsafe {
+        ((&raw const (*launch).pid).read_volatile(), (&raw const (*launch).errno).read_volatile())
+    };
+    if is_over {
+        // SAFETY: it came from a box, and nobody uses it any more.
+        drop(unsafe { Box::from_raw(launch) });
+    } else {
+        // The program's process may be on its way still, in all of this and in `launch`.
+        std::mem::forget((path, argv, envp, arguments, variables, stack));
     }
-    let (end, _) = crate::wait::collect(Pid::from_raw(leader))?;
-    let (pid, errno) = (launch.pid, launch.errno);
-    if end != Exit::Code(0) {
-        // Somebody has killed it, and the program's process may be on its way still, in all of this.
-        std::mem::forget((path, argv, envp, arguments, variables, stack, launch));
+    if leader < 0 {
+        return Err(refused("clone for", clone_error));
     }
     if pid < 0 {
-        return Err(refused("clone for", errno));
+        return Err(refused("clone for", if errno == 0 { libc::EINTR } else { errno }));
     }
     let pid = Pid::from_raw(pid);
     match errno {
@@ -127,8 +135,8 @@ extern "C" fn lead(launch: *mut libc::c_void) -> libc::c_int {
         | libc::CLONE_PARENT
         | libc::CLONE_PARENT_SETTID
         | libc::SIGCHLD;
-    // SAFETY: `spawn` passes a pointer to its own Launch, and waits. This process does not run
-    // while its child uses that and its stack.
+    // SAFETY: `spawn` passes a pointer to its own Launch, which lives as long as this process and
+    // its child. This process does not run while that child uses it.
     unsafe {
         libc::setsid();
         let shared = launch.cast::<Launch>();
@@ -143,30 +151,33 @@ extern "C" fn lead(launch: *mut libc::c_void) -> libc::c_int {
 
 /// The program's process: becomes it, or ends.
 extern "C" fn exec(launch: *mut libc::c_void) -> libc::c_int {
-    // SAFETY: `spawn` passes a pointer to its own Launch, and waits.
-    let launch = unsafe { &mut *launch.cast::<Launch>() };
-    // SAFETY: only system calls, on values prepared before; signal handlers are back at their
-    // defaults after execve, and SIGPIPE, which the Rust runtime ignores here, is set so.
+    let launch = launch.cast::<Launch>();
+    // SAFETY: `spawn` passes a pointer to its own Launch, which lives as long as this process shares
+    // memory, and of which nobody else writes what is read here. Only system calls, on values
+    // prepared before; signal handlers are back at their defaults after execve, and SIGPIPE, which
+    // the Rust runtime ignores here, is set so.
     unsafe {
-        for (number, fd) in launch.standard.iter().enumerate() {
-            if libc::dup2(*fd, number as i32) < 0 {
-                launch.errno = Errno::last() as i32;
-                libc::_exit(127);
+        let fail = || -> ! {
+            (*launch).errno = Errno::last() as i32;
+            libc::_exit(127)
+        };
+        let Launch { path, argv, envp, standard, terminal, .. } = *launch;
+        for (number, fd) in standard.into_iter().enumerate() {
+            if libc::dup2(fd, number as i32) < 0 {
+                fail();
             }
         }
-        if launch.terminal && (libc::setsid() < 0 || libc::ioctl(0, libc::TIOCSCTTY, 0) < 0) {
-            launch.errno = Errno::last() as i32;
-            libc::_exit(127);
+        if terminal && (libc::setsid() < 0 || libc::ioctl(0, libc::TIOCSCTTY, 0) < 0) {
+            fail();
         }
-        for fd in &launch.others {
+        for fd in &(*launch).others {
             libc::fcntl(*fd, libc::F_SETFD, 0);
         }
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
         let none = nix::sys::signal::SigSet::empty();
         libc::sigprocmask(libc::SIG_SETMASK, none.as_ref(), std::ptr::null_mut());
-        libc::execve(launch.path, launch.argv, launch.envp);
-        launch.errno = Errno::last() as i32;
-        libc::_exit(127)
+        libc::execve(path, argv, envp);
+        fail()
     }
 }
 

@@ -9,13 +9,13 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use uml_test_protocol::{Failure, TerminalSize};
 
-/// Makes a terminal of this size; `dev` is `/dev`. The first end is the agent's, and never blocks;
-/// the second is the process's.
-pub(super) fn open(size: TerminalSize, dev: &File) -> Result<(File, OwnedFd), Failure> {
+/// Makes a terminal of this size in `terminals`, which is `/dev/pts`. The first end is the agent's,
+/// and never blocks; the second is the process's.
+pub(super) fn open(size: TerminalSize, terminals: &OwnedFd) -> Result<(File, OwnedFd), Failure> {
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-    let master = openat(dev, "ptmx", flags, Mode::empty());
+    let master = openat(terminals, "ptmx", flags, Mode::empty());
     let master: File =
-        master.map_err(|errno| Failure::new("open", "/dev/ptmx", errno as i32))?.into();
+        master.map_err(|errno| Failure::new("open", "/dev/pts/ptmx", errno as i32))?.into();
     let unlocked: libc::c_int = 0;
     // SAFETY: the call reads one integer.
     let code = unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlocked) };

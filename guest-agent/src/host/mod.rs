@@ -79,7 +79,7 @@ fn supervise(socket: &Socket) -> Result<(), Failure> {
     // end the runner, and the runner's end is what this process waits for.
     let _ = nix::unistd::setsid();
     let signals = block_signals()?;
-    // Whatever directories the guest nests in its run directory, removing them takes one for each.
+    // hostfs keeps one for each file that the guest has opened.
     raise_limit(Resource::RLIMIT_NOFILE);
     let Some((boot, fds)) = socket.receive_boot()? else { return Ok(()) };
     let host = watch(boot.host_pid)?;

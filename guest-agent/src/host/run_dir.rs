@@ -68,7 +68,7 @@ impl RunDir {
 
 impl Drop for RunDir {
     fn drop(&mut self) {
-        // What cannot be removed now is swept up by the next run.
+        // Where that fails a later run tries again.
         let _ = removal::remove(&self.path);
     }
 }

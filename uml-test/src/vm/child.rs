@@ -87,22 +87,22 @@ impl<'vm> Child<'vm> {
     /// memory.
     ///
     /// # Errors
-    /// [`Error::Gone`] where the guest ended first, [`Error::TimedOut`] where the guest's time
-    /// limit passed.
+    /// [`Error::Gone`] where the guest ended first, [`Error::TimedOut`] where it has not ended and
+    /// the guest's time limit has passed.
     pub fn wait(&mut self) -> Result<ExitStatus, Error> {
         loop {
             if let Some(status) = self.status {
                 return Ok(status);
             }
             match self.step() {
-                Err(Error::TimedOut { .. }) if self.has_ended_before()? => {}
+                Err(Error::TimedOut { .. }) if self.has_ended()? => {}
                 other => other?,
             }
         }
     }
 
-    /// Whether its end had come when the limit passed, and only nobody had looked.
-    fn has_ended_before(&mut self) -> Result<bool, Error> {
+    /// Whether its end has come, and only nobody has looked.
+    fn has_ended(&mut self) -> Result<bool, Error> {
         // What writes without end goes on doing so.
         const LONG: Duration = Duration::from_millis(500);
         let begin = Instant::now();

@@ -141,6 +141,24 @@ fn files_open_for_reading_are_not_locked() {
     }
 }
 
+#[test]
+fn the_images_of_disks_are_locked() {
+    let file = tempfile::tempfile().unwrap();
+    let fd = i64::from(file.as_raw_fd());
+    // SAFETY: the structure consists of integers.
+    let mut whole: libc::flock = unsafe { std::mem::zeroed() };
+    whole.l_type = libc::F_RDLCK as i16;
+    for (command, result) in [
+        (libc::F_SETLK, Ok(())),
+        (libc::F_SETLKW, Err(Errno::EPERM)),
+        (libc::F_OFD_SETLK, Err(Errno::EPERM)),
+    ] {
+        let lock = [fd, i64::from(command), (&raw const whole) as i64, 0];
+        let call = Call(libc::SYS_fcntl, lock);
+        assert_eq!(call.under_program(Some(filter(NEWEST, true).unwrap())), result, "{command}");
+    }
+}
+
 /// No bytes, so that no memory comes to harm.
 #[test]
 fn no_memory_is_taken_away() {
