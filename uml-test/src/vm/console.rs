@@ -26,6 +26,8 @@ pub(crate) struct Console {
 #[derive(Default)]
 struct Shared {
     tail: VecDeque<u8>,
+    /// Bytes that have come in all.
+    count: u64,
     /// What was read so far that has no file yet, or the file.
     log: Log,
     /// The file once more, also after the end of writing to it.
@@ -102,10 +104,26 @@ impl Console {
 
     /// The end of what was written, as text: control characters but line ends are left out.
     pub(crate) fn tail(&self) -> String {
-        let mut shared = lock(&self.shared);
-        let text = String::from_utf8_lossy(shared.tail.make_contiguous()).into_owned();
-        text.chars().filter(|c| *c == '\n' || *c == '\t' || !c.is_control()).collect()
+        text(lock(&self.shared).tail.make_contiguous())
     }
+
+    /// How many bytes have come so far.
+    pub(crate) fn count(&self) -> u64 {
+        lock(&self.shared).count
+    }
+
+    /// What has come since then, as [`Console::tail`] gives it.
+    pub(crate) fn since(&self, count: u64) -> String {
+        let mut shared = lock(&self.shared);
+        let new = usize::try_from(shared.count - count).unwrap_or(usize::MAX);
+        let old = shared.tail.len().saturating_sub(new);
+        text(&shared.tail.make_contiguous()[old..])
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    text.chars().filter(|c| *c == '\n' || *c == '\t' || !c.is_control()).collect()
 }
 
 /// Copies what is in a console's file so far, wherever that is written to next. No more than was
@@ -130,6 +148,7 @@ pub(crate) fn copy_log(log: &File, to: &Path) -> std::io::Result<()> {
 impl Shared {
     fn append(&mut self, bytes: &[u8]) {
         self.write(bytes);
+        self.count += bytes.len() as u64;
         self.tail.extend(bytes);
         let excess = self.tail.len().saturating_sub(TAIL);
         self.tail.drain(..excess);
@@ -196,6 +215,10 @@ mod tests {
         writer.write_all(b"the\x1b[0m end\n").unwrap();
         drop(writer);
         console.wait(Duration::from_secs(10));
+        let count = console.count();
+        assert_eq!(console.since(count), "");
+        assert_eq!(console.since(count - 5), " end\n");
+        assert_eq!(console.since(0), console.tail(), "no more is kept");
         let log = std::fs::read(log_path(&dir)).unwrap();
         let _ = std::fs::remove_dir_all(&dir);
         assert!(log.starts_with(b"before the file\n"));

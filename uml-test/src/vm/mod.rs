@@ -241,18 +241,44 @@ impl Vm {
     /// process's own are its threads and children.
     pub(crate) fn kernel_stacks(&self, pid: i32) -> String {
         const TASKS: i32 = 8;
-        const PATIENCE: Duration = Duration::from_millis(600);
+        const PATIENCE: Duration = Duration::from_millis(800);
+        const FOR_ONE: Duration = Duration::from_millis(250);
         let deadline = Instant::now() + PATIENCE;
         let mut stacks = String::new();
         for task in pid..pid + TASKS {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match mconsole::ask(&self.run_dir, &format!("stack {task}"), left) {
-                Ok(stack) => stacks.push_str(&format!("task {task}:\n{}\n", stack.trim())),
-                Err(error) if error.kind() == std::io::ErrorKind::Other => {} // there is none
-                Err(_) => break, // the kernel itself hangs
+            let left = deadline.saturating_duration_since(Instant::now()).min(FOR_ONE);
+            let before = self.console.count();
+            let answer = match mconsole::ask(&self.run_dir, &format!("stack {task}"), left) {
+                Ok(answer) => answer,
+                // Each line is a datagram. Ten of them can wait to be read (`net.unix.max_dgram_qlen`), and what
+                // comes then, the last line at worst, is lost: where this process waits for a CPU.
+                Err(error) if error.kind() == std::io::ErrorKind::TimedOut => String::new(),
+                Err(error) if error.kind() == std::io::ErrorKind::Other => continue, // there is none
+                Err(_) => break,
+            };
+            // The console has every line.
+            let printed = self.console_since(before);
+            let stack = if printed.len() > answer.len() { printed } else { answer };
+            if stack.trim().is_empty() {
+                break; // the kernel itself hangs
             }
+            stacks.push_str(&format!("task {task}:\n{}\n", stack.trim()));
         }
         stacks
+    }
+
+    /// What the console has got since then, when no more comes.
+    fn console_since(&self, before: u64) -> String {
+        const PAUSE: Duration = Duration::from_millis(10);
+        const PAUSES: usize = 10;
+        for _ in 0..PAUSES {
+            let count = self.console.count();
+            std::thread::sleep(PAUSE);
+            if self.console.count() == count {
+                break;
+            }
+        }
+        self.console.since(before)
     }
 
     /// Whether the host has no room for more of the guest's memory now.
