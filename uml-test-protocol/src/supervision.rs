@@ -45,6 +45,10 @@ pub struct Boot {
     pub host_pid: i32,
 }
 
+/// With less room than this, in bytes, the filesystem of a run directory counts as full: one page
+/// more of the guest's memory and the kernel process is killed.
+pub const FULL: u64 = 256 << 10;
+
 /// Whether the kernel process is kept from writing the host's files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Sandbox {

@@ -157,7 +157,8 @@ fn panic_message(payload: &(dyn Any + Send)) -> String {
     }
 }
 
-/// A message that the page holds, with what is expected of it if that is there: the host looks for it.
+/// A message that the page holds, with what is expected of it if that is there: the host looks for
+/// it.
 fn excerpt(message: String, expected: ShouldPanic) -> String {
     const LEFT_OUT: &str = "\n…\n";
     let ShouldPanic::Containing(text) = expected else { return message };

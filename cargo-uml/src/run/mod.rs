@@ -238,7 +238,7 @@ fn conclude(ended: Ended, found: &Found, options: &TestOptions, reporter: &Repor
             reporter.note(annotation);
         }
     }
-    if options.deny_skips.is_some() && !found.skips.is_empty() {
+    if found.denied(options).is_some() {
         reporter.note("cargo uml: tests skipped themselves, which --deny-skips denies:");
         for line in &found.skips {
             reporter.note(format_args!("    {line}"));

@@ -9,13 +9,9 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 use uml_test_protocol::Failure;
-use uml_test_protocol::supervision::{AGENT, Boot, REQUESTS, ROOT_DIR};
+use uml_test_protocol::supervision::{AGENT, Boot, FULL, REQUESTS, ROOT_DIR};
 
 use super::removal;
-
-/// With less room than this, in bytes, a guest that ended without a word is taken to have run out
-/// of memory file: touching one page more kills the kernel process.
-const FULL: u64 = 256 << 10;
 
 /// A directory that is removed with everything in it when this value is dropped.
 pub(super) struct RunDir {

@@ -250,8 +250,9 @@ impl Vm {
             let before = self.console.count();
             let answer = match mconsole::ask(&self.run_dir, &format!("stack {task}"), left) {
                 Ok(answer) => answer,
-                // Each line is a datagram. Ten of them can wait to be read (`net.unix.max_dgram_qlen`), and what
-                // comes then, the last line at worst, is lost: where this process waits for a CPU.
+                // Each line is a datagram. Ten of them can wait to be read
+                // (`net.unix.max_dgram_qlen`), and what comes then, the last line at worst, is
+                // lost: where this process waits for a CPU.
                 Err(error) if error.kind() == std::io::ErrorKind::TimedOut => String::new(),
                 Err(error) if error.kind() == std::io::ErrorKind::Other => continue, // there is none
                 Err(_) => break,

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, access};
+use uml_test_protocol::supervision::FULL;
 
 use crate::config::{Config, variable};
 use crate::error::Error;
@@ -83,7 +84,6 @@ fn base(config: &Config) -> Result<PathBuf, Error> {
 
 /// Whether the filesystem has as good as no room left; what cannot be asked has.
 pub(super) fn is_full(dir: &Path) -> bool {
-    const FULL: u64 = 256 << 10;
     statvfs(dir).is_ok_and(|stat| stat.blocks_available() * stat.fragment_size() <= FULL)
 }
 

@@ -371,7 +371,7 @@ config COMPILER\n\tbool \"Compiler\"\n\tdepends on NET && $(success,x)\n";
     }
 
     #[test]
-    fn an_option_that_can_not_be_off_for_want_of_it_is_told_if_it_looks_like_another() {
+    fn a_mistyped_option_that_is_to_be_off_is_told() {
         let requests = requests(
             "# CONFIG_ETHRENET is not set\nCONFIG_KSAAN=n\nCONFIG_SLUB=n\nCONFIG_SOMETHING_ELSE=n\nCONFIG_NTE=y\n",
         );

@@ -123,9 +123,7 @@ fn files_open_for_reading_are_not_locked() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let file = fs::File::open(file.path()).unwrap();
     let fd = i64::from(file.as_raw_fd());
-    // SAFETY: the structure consists of integers.
-    let mut whole: libc::flock = unsafe { std::mem::zeroed() };
-    whole.l_type = libc::F_RDLCK as i16;
+    let whole = whole_file();
     let lock =
         |command| Call(libc::SYS_fcntl, [fd, i64::from(command), (&raw const whole) as i64, 0]);
     for call in [
@@ -145,9 +143,7 @@ fn files_open_for_reading_are_not_locked() {
 fn the_images_of_disks_are_locked() {
     let file = tempfile::tempfile().unwrap();
     let fd = i64::from(file.as_raw_fd());
-    // SAFETY: the structure consists of integers.
-    let mut whole: libc::flock = unsafe { std::mem::zeroed() };
-    whole.l_type = libc::F_RDLCK as i16;
+    let whole = whole_file();
     for (command, result) in [
         (libc::F_SETLK, Ok(())),
         (libc::F_SETLKW, Err(Errno::EPERM)),
@@ -225,6 +221,14 @@ fn a_rule_takes_nothing_back() {
     denied.always(libc::SYS_open);
     denied.when(libc::SYS_open, &[(1, Is::Eq, 1)]).unwrap();
     assert_eq!(denied.into_rules(), BTreeMap::from([(libc::SYS_open, Vec::new())]));
+}
+
+/// A lock for reading on all of a file.
+fn whole_file() -> libc::flock {
+    // SAFETY: the structure consists of integers.
+    let mut whole: libc::flock = unsafe { std::mem::zeroed() };
+    whole.l_type = libc::F_RDLCK as i16;
+    whole
 }
 
 /// A system call and its arguments.
