@@ -44,7 +44,8 @@ pub(super) fn choose(wanted: Cpu) -> Option<Seat> {
                     }
                 }
             }
-            allowed.first().map(|cpu| Seat { cpu: *cpu, _claim: None })
+            let cpu = *allowed.get(first % allowed.len().max(1))?;
+            Some(Seat { cpu, _claim: None })
         }
     }
 }

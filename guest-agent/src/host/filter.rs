@@ -122,9 +122,15 @@ const MEMORY: &[libc::c_long] = &[
 ];
 
 /// Change other processes of the user, which Landlock keeps only from being traced and signalled,
-/// or hold them up: a file open for reading can be locked.
+/// or hold them up: a file open for reading can be locked, a CPU kept from all others. Or leave the
+/// kernel's session, all of which is killed with it.
 const PROCESSES: &[libc::c_long] = &[
+    libc::SYS_setsid,
+    libc::SYS_setpgid,
     libc::SYS_flock,
+    libc::SYS_sched_setattr,
+    libc::SYS_sched_setparam,
+    libc::SYS_sched_setscheduler,
     libc::SYS_setpriority,
     libc::SYS_ioprio_set,
     libc::SYS_migrate_pages,
@@ -134,13 +140,7 @@ const PROCESSES: &[libc::c_long] = &[
 ];
 
 /// Take a process as their first argument; with 0 it is the caller, which is allowed.
-const OF_OTHERS: &[libc::c_long] = &[
-    libc::SYS_prlimit64,
-    libc::SYS_sched_setaffinity,
-    libc::SYS_sched_setattr,
-    libc::SYS_sched_setparam,
-    libc::SYS_sched_setscheduler,
-];
+const OF_OTHERS: &[libc::c_long] = &[libc::SYS_prlimit64, libc::SYS_sched_setaffinity];
 
 /// The mode of the one file whose mode the kernel process may have to set (`init_stub_exe_fd()`
 /// in its source). What guest root sets through hostfs comes with the bits of the file's type, so
@@ -269,6 +269,10 @@ fn deny_reaching_others(denied: &mut Denied) -> Result<(), BackendError> {
     for call in [libc::SYS_socket, libc::SYS_socketpair] {
         denied.when(call, &[(0, Is::Ne, libc::AF_UNIX as u64)])?;
     }
+    // Whoever is killed with its parent is not to change its mind.
+    let pdeathsig = libc::PR_SET_PDEATHSIG as u64;
+    let kill = libc::SIGKILL as u64;
+    denied.when(libc::SYS_prctl, &[(0, Is::Eq, pdeathsig), (1, Is::Ne, kill)])?;
     // Takes away the host's memory, also what other processes have of a file that is mapped here.
     for advice in [libc::MADV_HWPOISON, libc::MADV_SOFT_OFFLINE] {
         denied.when(libc::SYS_madvise, &[(2, Is::Eq, advice as u64)])?;
@@ -276,10 +280,14 @@ fn deny_reaching_others(denied: &mut Denied) -> Result<(), BackendError> {
     Ok(())
 }
 
-/// A lease holds up whoever opens the file, a lock who writes to it, also one by a descriptor for
-/// reading.
+/// Linux 6.19's lease for directories too; newer than the libc crate's names.
+const F_SETDELEG: i32 = 1040;
+
+/// A lease holds up whoever opens the file (or makes one in the directory), a lock who writes to it,
+/// also one by a descriptor for reading.
 fn deny_locks(denied: &mut Denied, disks: bool) -> Result<(), BackendError> {
-    let always = [libc::F_SETLEASE, libc::F_SETLKW, libc::F_OFD_SETLK, libc::F_OFD_SETLKW];
+    let always =
+        [libc::F_SETLEASE, F_SETDELEG, libc::F_SETLKW, libc::F_OFD_SETLK, libc::F_OFD_SETLKW];
     // `os_lock_file()` in the kernel's source, for nothing but disks' images.
     let for_disks = (!disks).then_some(libc::F_SETLK);
     for command in always.into_iter().chain(for_disks) {
@@ -327,8 +335,10 @@ const NEWEST_CALL: u32 = 471;
 /// What goes by the number alone. The x32 ABI is denied, which has a second number for every call:
 /// the same one with a bit set. What is newer than `newest` does not exist (C libraries then take
 /// an older call), and neither does clone3: its flags lie in memory, and one of them starts a
-/// process in any cgroup that the host's user may write.
-fn by_number(newest: u32) -> [sock_filter; 6] {
+/// process in any cgroup that the host's user may write. Nor does io_setup: there is one number of
+/// its requests for all users of the host (`fs.aio-max-nr`). Kernels that would use it have
+/// another way.
+fn by_number(newest: u32) -> [sock_filter; 7] {
     const LOAD_WORD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
     const IF_ABOVE: u16 = 0x25; // BPF_JMP | BPF_JGT | BPF_K
     const IF_AT_LEAST: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
@@ -342,8 +352,9 @@ fn by_number(newest: u32) -> [sock_filter; 6] {
         step(LOAD_WORD, NUMBER, 0, 0),
         step(IF_AT_LEAST, X32, 0, 1),
         refuse(Errno::EPERM),
-        step(IF_ABOVE, newest, 1, 0),
-        step(IF_EQUAL, libc::SYS_clone3 as u32, 0, 1),
+        step(IF_ABOVE, newest, 2, 0),
+        step(IF_EQUAL, libc::SYS_clone3 as u32, 1, 0),
+        step(IF_EQUAL, libc::SYS_io_setup as u32, 0, 1),
         refuse(Errno::ENOSYS),
     ]
 }

@@ -4,10 +4,11 @@
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::unistd::{ForkResult, Pid};
 use uml_test_protocol::supervision::{Boot, CONSOLE_FD, CONTROL_FD, Protection};
@@ -117,34 +118,63 @@ impl Drop for Kernel {
             return;
         }
         loop {
-            // What left the group for a session of its own is adopted here once its parents have
-            // ended, and may have children in turn.
-            let doomed = children();
-            for child in &doomed {
-                let _ = nix::sys::signal::kill(*child, Signal::SIGKILL);
+            // Whoever left the group (in a process without the filter) is adopted here once its
+            // parents have ended, and may have children in turn.
+            for child in children() {
+                let _ = nix::sys::signal::kill(child, Signal::SIGKILL);
             }
-            // That many ends are sure to come. A list for each of them would take a fork bomb's
-            // thousands of processes seconds.
-            for _ in 0..doomed.len().max(1) {
-                if !collect_any() {
-                    return; // everything is collected
+            // A list for each end would take a fork bomb's thousands of processes seconds; and an end
+            // may never come by itself, as that of somebody whom another one traces.
+            let round = Instant::now();
+            while let Some(left) = ROUND.checked_sub(round.elapsed()) {
+                match collect_any() {
+                    Collected::One => {}
+                    Collected::All => return,
+                    Collected::NotYet => wait_for_an_end(left),
                 }
             }
         }
     }
 }
 
-/// Waits for the end of a child; false where there is none.
-fn collect_any() -> bool {
+/// How long ends are waited for until the list of children is looked at again.
+const ROUND: Duration = Duration::from_millis(50);
+
+enum Collected {
+    One,
+    /// There are children, but none has ended.
+    NotYet,
+    All,
+}
+
+fn collect_any() -> Collected {
     loop {
         // SAFETY: no status is asked for.
-        if unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) } >= 0 {
-            return true;
-        }
-        if Errno::last() != Errno::EINTR {
-            return false; // ECHILD
+        match unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } {
+            0 => return Collected::NotYet,
+            1.. => return Collected::One,
+            _ if Errno::last() == Errno::EINTR => {}
+            _ => return Collected::All, // ECHILD
         }
     }
+}
+
+/// Waits until a child ends, or as long as that.
+fn wait_for_an_end(longest: Duration) {
+    let longest = nix::sys::time::TimeSpec::from_duration(longest);
+    let mut ends = SigSet::empty();
+    ends.add(Signal::SIGCHLD);
+    // SAFETY: both pointers are to live values, and nothing is asked for about the signal.
+    unsafe { libc::sigtimedwait(ends.as_ref(), std::ptr::null_mut(), longest.as_ref()) };
+}
+
+/// A panic would dump the guest's memory into the working directory. A limit of 0 forbids files alone:
+/// to a program that is to have dumps (`core_pattern` with a pipe) everything is passed, save where
+/// the limit is 1 (core(5); `coredump_pipe()` in the kernel's source), which allows no file either.
+fn forbid_core_dumps() -> Result<(), Errno> {
+    let (_, most) = getrlimit(Resource::RLIMIT_CORE)?;
+    let limit = most.min(1);
+    setrlimit(Resource::RLIMIT_CORE, limit, limit)
 }
 
 /// The children of this process, which has one thread; none where /proc does not say.
@@ -211,8 +241,7 @@ impl Launch {
         if nix::unistd::setsid().is_err() {
             return failed("start a session for");
         }
-        // A panic would dump the guest's memory into the working directory.
-        if setrlimit(Resource::RLIMIT_CORE, 0, 0).is_err() {
+        if forbid_core_dumps().is_err() {
             return failed("forbid core dumps of");
         }
         // Every host file that the guest has open is a descriptor here, and guest memory a file.
@@ -309,6 +338,39 @@ mod tests {
             assert!(nix::sys::signal::kill(escaped, None).is_ok());
             drop(Kernel { pid: Some(kernel), protection: Protection::default() });
             nix::sys::signal::kill(escaped, None) == Err(Errno::ESRCH)
+        });
+        assert!(good);
+    }
+
+    /// An end that is another one's to see first: of a child whose tracer is alive.
+    #[test]
+    fn a_child_that_is_traced_by_another_one_holds_nothing_up() {
+        let good = in_a_process_of_its_own(|| {
+            nix::sys::prctl::set_child_subreaper(true).unwrap();
+            let (mut told, tell) = std::io::pipe().unwrap();
+            // SAFETY: the children only make system calls.
+            let kernel = match unsafe { nix::unistd::fork() }.unwrap() {
+                ForkResult::Parent { child } => child,
+                ForkResult::Child => {
+                    nix::unistd::setsid().unwrap();
+                    // SAFETY: as above; this takes numbers only.
+                    unsafe { libc::prctl(libc::PR_SET_PTRACER, libc::PR_SET_PTRACER_ANY) };
+                    let traced = Pid::this();
+                    // SAFETY: as above.
+                    if let ForkResult::Child = unsafe { nix::unistd::fork() }.unwrap() {
+                        nix::unistd::setsid().unwrap();
+                        nix::sys::ptrace::seize(traced, nix::sys::ptrace::Options::empty())
+                            .unwrap();
+                        std::io::Write::write_all(&mut &tell, &[0]).unwrap();
+                    }
+                    loop {
+                        nix::unistd::pause();
+                    }
+                }
+            };
+            std::io::Read::read_exact(&mut told, &mut [0]).unwrap();
+            drop(Kernel { pid: Some(kernel), protection: Protection::default() });
+            nix::sys::signal::kill(kernel, None) == Err(Errno::ESRCH)
         });
         assert!(good);
     }

@@ -45,11 +45,11 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         );
         return ExitCode::from(USAGE);
     }
-    let_go_of_the_hosts();
+    let let_go = let_go_of_the_hosts();
     #[expect(unsafe_code, reason = "the socket is handed over as standard input")]
     // SAFETY: nothing else in this process uses descriptor 0.
     let socket = Socket::new(unsafe { OwnedFd::from_raw_fd(0) });
-    match supervise(&socket) {
+    match let_go.and_then(|()| supervise(&socket)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // If the socket is what failed there is nobody to tell, and the exit code says it.
@@ -62,16 +62,32 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 /// Undoes what this process has from the host's, and would pass on to the kernel process: a file
 /// open for writing is writable in any sandbox, and who ignores SIGCHLD never hears of an end.
 #[expect(unsafe_code, reason = "there is no safe way to close what others opened")]
-fn let_go_of_the_hosts() {
-    const FIRST_FOREIGN: libc::c_uint = 3;
+fn let_go_of_the_hosts() -> Result<(), Failure> {
+    const FIRST_FOREIGN: i32 = 3;
     // SAFETY: this process has opened nothing yet, so nobody owns these descriptors.
-    // An error is a kernel before 5.9.
-    unsafe { libc::syscall(libc::SYS_close_range, FIRST_FOREIGN, libc::c_uint::MAX, 0) };
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, FIRST_FOREIGN, i32::MAX, 0) };
+    if closed != 0 {
+        // A kernel before 5.9, or a container's filter that does not know the call.
+        for fd in open_descriptors()?.into_iter().filter(|fd| *fd >= FIRST_FOREIGN) {
+            // SAFETY: as above. One of them was the list's, and is closed.
+            unsafe { libc::close(fd) };
+        }
+    }
     // The standard library needs SIGPIPE as it is.
     for signal in Signal::iterator().filter(|signal| *signal != Signal::SIGPIPE) {
         // SAFETY: the default action runs no code. An error is SIGKILL or SIGSTOP.
         let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) };
     }
+    Ok(())
+}
+
+/// The numbers of this process's descriptors.
+fn open_descriptors() -> Result<Vec<i32>, Failure> {
+    const LIST: &str = "/proc/self/fd";
+    let entries = std::fs::read_dir(LIST)
+        .map_err(|error| Failure::new("list", LIST, error.raw_os_error().unwrap_or(0)))?;
+    let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+    Ok(entries.flatten().filter_map(number).collect())
 }
 
 fn supervise(socket: &Socket) -> Result<(), Failure> {
@@ -174,7 +190,8 @@ fn block_signals() -> Result<SignalFd, Failure> {
 }
 
 /// A descriptor that becomes readable when the host process ends, whoever else holds its socket
-/// (a forked child of the user's, say). `None` on kernels before 5.3: then only the socket tells.
+/// (a forked child of the user's, say). `None` where there are none of these, on kernels before 5.3 or
+/// behind a container's filter: then only the socket tells.
 fn watch(host_pid: i32) -> Result<Option<OwnedFd>, Failure> {
     #[expect(unsafe_code, reason = "pidfd_open has no safe wrapper")]
     // SAFETY: the call touches no memory; a new descriptor is owned by nobody else.
@@ -182,13 +199,11 @@ fn watch(host_pid: i32) -> Result<Option<OwnedFd>, Failure> {
         let fd = libc::syscall(libc::SYS_pidfd_open, host_pid, 0) as i32;
         (fd >= 0).then(|| OwnedFd::from_raw_fd(fd))
     };
-    let errno = Errno::last();
-    match fd {
-        // Only now is it certain whose pid it is: the parent's, as long as it is the parent.
-        Some(fd) if nix::unistd::getppid().as_raw() == host_pid => Ok(Some(fd)),
-        None if errno == Errno::ENOSYS => Ok(None),
-        _ => Err(Failure::new("watch", format!("host process {host_pid}"), Errno::ESRCH as i32)),
+    // Only now is it certain whose pid it is: the parent's, as long as it is the parent.
+    if nix::unistd::getppid().as_raw() != host_pid {
+        return Err(Failure::new("watch", format!("host process {host_pid}"), Errno::ESRCH as i32));
     }
+    Ok(fd)
 }
 
 /// Moves a descriptor to a number above the ones that the kernel process uses.

@@ -129,6 +129,7 @@ fn files_open_for_reading_are_not_locked() {
     for call in [
         Call(libc::SYS_flock, [fd, i64::from(libc::LOCK_EX), 0, 0]),
         Call(libc::SYS_fcntl, [fd, i64::from(libc::F_SETLEASE), i64::from(libc::F_UNLCK), 0]),
+        Call(libc::SYS_fcntl, [fd, i64::from(F_SETDELEG), 0, 0]),
         lock(libc::F_SETLK),
         lock(libc::F_SETLKW),
         lock(libc::F_OFD_SETLK),
@@ -153,6 +154,37 @@ fn the_images_of_disks_are_locked() {
         let call = Call(libc::SYS_fcntl, lock);
         assert_eq!(call.under_program(Some(filter(NEWEST, true).unwrap())), result, "{command}");
     }
+}
+
+/// The whole of its session is killed with the kernel, and the kernel with the supervisor.
+#[test]
+fn nobody_gets_away_from_being_killed() {
+    let death_signal =
+        |signal: i32| Call(libc::SYS_prctl, [libc::PR_SET_PDEATHSIG.into(), signal.into(), 0, 0]);
+    for call in [
+        Call(libc::SYS_setsid, [0; 4]),
+        Call(libc::SYS_setpgid, [0; 4]),
+        death_signal(0),
+        death_signal(libc::SIGCHLD),
+    ] {
+        assert_eq!(call.under(None), Ok(()), "{call:?}");
+        assert_eq!(call.under(Some(NEWEST)), Err(Errno::EPERM), "{call:?}");
+    }
+    assert_eq!(death_signal(libc::SIGKILL).under(Some(NEWEST)), Ok(()));
+}
+
+/// Of what all users of the host share.
+#[test]
+fn no_cpu_and_no_requests_are_kept_from_others() {
+    let parameters = [0_i32; 1];
+    let scheduler = [0, i64::from(libc::SCHED_OTHER), parameters.as_ptr() as i64, 0];
+    let scheduler = Call(libc::SYS_sched_setscheduler, scheduler);
+    assert_eq!(scheduler.under(None), Ok(()));
+    assert_eq!(scheduler.under(Some(NEWEST)), Err(Errno::EPERM));
+    let mut context = 0_u64;
+    let requests = Call(libc::SYS_io_setup, [1, (&raw mut context) as i64, 0, 0]);
+    assert_eq!(requests.under(None), Ok(()));
+    assert_eq!(requests.under(Some(NEWEST)), Err(Errno::ENOSYS));
 }
 
 /// No bytes, so that no memory comes to harm.
