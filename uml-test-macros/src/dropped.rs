@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use proc_macro2::{TokenStream, TokenTree};
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use syn::{Expr, ExprLit, Lit, Meta};
 
 use crate::function::{Role, display, role};
@@ -79,6 +79,10 @@ impl Search<'_> {
                     // `pub(super)` and `extern "C"` are between attributes and item; blocks and
                     // macro calls may hold items.
                     self.items(group.stream(), directory, inline);
+                    // The end of an item.
+                    if group.delimiter() == Delimiter::Brace {
+                        attributes.clear();
+                    }
                 }
                 TokenTree::Punct(punct) if punct.as_char() == ';' => attributes.clear(),
                 TokenTree::Punct(_) | TokenTree::Ident(_) | TokenTree::Literal(_) => {}
@@ -170,6 +174,7 @@ mod tests {
             #[test] fn ordinary() {} #[uml_test] fn alone() {}
             #[test] const X: u8 = 1; #[uml_test] fn after_a_constant() {}
             mod inline { #[test] #[uml_test] fn inside() {} }
+            #[derive(X)] #[template(path = \"x\")] struct S { x: u8 } #[uml_test] fn after_a_struct() {}
         ";
         let files = Files::new("attributes", &[("root.rs", text)]);
         assert_eq!(

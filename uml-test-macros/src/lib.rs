@@ -101,6 +101,7 @@ use proc_macro::TokenStream;
 ///   called. `uml_test::main!()` looks for such functions in its own file and in the files of its
 ///   modules, `macro_rules` arguments aside. Versions of tokio and rstest older than those above
 ///   put a `#[test]` there too: refused with the default harness, not noticed without.
+/// - `#[test]` is taken for Rust's own: under `use test_log::test;` that one's doings are lost.
 /// - The crate has to be known as `uml_test`: a renamed dependency isn't supported.
 #[proc_macro_attribute]
 pub fn uml_test(args: TokenStream, item: TokenStream) -> TokenStream {

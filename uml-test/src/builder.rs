@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::case::{MIN_MEM, Overrides};
 use crate::config::{self, Config, KernelChoice, RwDir, Sandbox, Traps};
 use crate::error::{ConfigError, Error};
+use crate::report;
 use crate::vm::{self, Vm};
 
 /// Settings of a guest to be booted. Starts from the package's configuration.
@@ -72,9 +73,9 @@ impl VmBuilder {
     }
 
     /// A host path that the guest's commands find where it is also below `/tmp`, `/run` and
-    /// `/dev/shm`, which are fresh and empty in a guest. The working directory, the package, and
-    /// this executable with its target directory are found anyway. One that does not exist is no
-    /// error.
+    /// `/dev/shm`, which are fresh and empty in a guest. The working directory, the package,
+    /// this executable with its target directory, and what `TMPDIR` and `XDG_RUNTIME_DIR` name are
+    /// found anyway. One that does not exist is no error.
     pub fn keep(self, path: impl Into<PathBuf>) -> Self {
         self.with(|config| config.keep.push(path.into()))
     }
@@ -113,7 +114,8 @@ impl VmBuilder {
     /// # Errors
     /// Every [`Error`] but [`Error::Output`]: a wrong setting, no kernel, no room, no sandbox
     /// where one is required, a guest that ended or was not up in time; [`Error::Request`] where
-    /// the environment is too large to be sent.
+    /// the environment is too large to be sent. On a host without Landlock, unless
+    /// [`Sandbox::Off`] was asked for, a line on standard error says so once.
     pub fn boot(self) -> Result<Vm, Error> {
         match self.config {
             Ok(config) if config.mem < MIN_MEM => Err(Error::Config(ConfigError::Value {
@@ -121,7 +123,11 @@ impl VmBuilder {
                 expected: "bytes, at least 32 MiB (33554432)",
                 found: config.mem.to_string(),
             })),
-            Ok(config) => vm::boot(&config, &self.manifest_dir, self.lifetime),
+            Ok(config) => {
+                let vm = vm::boot(&config, &self.manifest_dir, self.lifetime)?;
+                report::warn_unprotected(&vm.protection(), config.sandbox);
+                Ok(vm)
+            }
             Err(error) => Err(error.into()),
         }
     }

@@ -15,11 +15,12 @@ use crate::config::variable;
 /// The name of the kernel that is taken where none is asked for.
 pub(crate) const DEFAULT: &str = "default";
 
-/// Where kernels are kept.
+/// Where kernels are kept: an absolute path, as a relative one would be another place for each
+/// package (those of XDG are void by their specification; the first was refused before).
 pub(crate) fn dir() -> Option<PathBuf> {
-    let below = |name, rest: &str| variable(name).map(|dir| PathBuf::from(dir).join(rest));
-    variable("UML_TEST_CACHE_DIR")
-        .map(PathBuf::from)
+    let absolute = |name| variable(name).map(PathBuf::from).filter(|dir| dir.is_absolute());
+    let below = |name, rest: &str| absolute(name).map(|dir| dir.join(rest));
+    absolute("UML_TEST_CACHE_DIR")
         .or_else(|| below("XDG_CACHE_HOME", "uml-test"))
         .or_else(|| below("HOME", ".cache/uml-test"))
 }

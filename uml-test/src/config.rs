@@ -359,19 +359,16 @@ fn apply_overrides(config: &mut Config, manifest_dir: &Path, overrides: &Overrid
 
 fn apply_variables(config: &mut Config, variables: &Variables) -> Result<(), ConfigError> {
     let known = |name: &str| VARIABLES.contains(&name) || INTERNAL.contains(&name);
-    if let Some(name) = variables.keys().find(|name| !known(name)) {
+    // A variable that is set to nothing counts as not set, as shells make it easy to do.
+    let unknown = |(name, value): &(&String, &OsString)| !known(name) && !value.is_empty();
+    if let Some((name, _)) = variables.iter().find(unknown) {
         let (name, known) = (name.clone(), VARIABLES.join(", "));
         return Err(ConfigError::UnknownVariable { name, known });
     }
-    // A variable that is set to nothing counts as not set, as shells make it easy to do.
-    let path = |name| {
-        variables
-            .get(name)
-            .filter(|value| !value.is_empty())
-            .map(|value| Some(PathBuf::from(value)))
-    };
+    let found = |name: &str| variables.get(name).filter(|value| !value.is_empty());
+    let path = |name| found(name).map(|value| Some(PathBuf::from(value)));
     let text = |name: &str| -> Result<Option<String>, ConfigError> {
-        match variables.get(name).filter(|value| !value.is_empty()) {
+        match found(name) {
             None => Ok(None),
             Some(value) => value.clone().into_string().map(Some).map_err(|found| {
                 let found = found.to_string_lossy().into_owned();
@@ -386,9 +383,12 @@ fn apply_variables(config: &mut Config, variables: &Variables) -> Result<(), Con
             Some(KernelChoice::Written { text, base, place: "UML_TEST_KERNEL".to_owned() })
         }),
     );
-    if let Some(found) = path("UML_TEST_RESULTS").flatten().filter(|path| !path.is_absolute()) {
-        let (place, found) = ("UML_TEST_RESULTS".to_owned(), found.display().to_string());
-        return Err(ConfigError::Value { place, expected: "an absolute path", found });
+    // cargo and nextest start each test in its package's directory, wherever they were called.
+    for place in ["UML_TEST_RESULTS", "UML_TEST_CACHE_DIR", "UML_TEST_RUN_DIR"] {
+        if let Some(found) = path(place).flatten().filter(|path| !path.is_absolute()) {
+            let (place, found) = (place.to_owned(), found.display().to_string());
+            return Err(ConfigError::Value { place, expected: "an absolute path", found });
+        }
     }
     set(&mut config.run_dir, path("UML_TEST_RUN_DIR"));
     let value = |name: &'static str| -> Result<_, ConfigError> { Ok((text(name)?, name)) };

@@ -95,7 +95,8 @@ pub enum Error {
 
 impl Error {
     /// The message of the kernel's panic, quoted from the console, where the guest is
-    /// [`Error::Gone`] because of one.
+    /// [`Error::Gone`] because of one ([`KernelExit::is_panic`] of [`GuestEnd::kernel`]) and the
+    /// console has one.
     pub fn panic_message(&self) -> Option<&str> {
         match self {
             Self::Gone { end, .. } => end.panic_message.as_deref(),
@@ -148,8 +149,11 @@ pub struct GuestEnd {
     pub kernel: Option<KernelExit>,
     /// Whether the host had no room for guest memory then.
     pub disk_full: bool,
-    /// The kernel's panic message, quoted from the console.
+    /// The kernel's panic message, quoted from the console; `None` where the kernel did not end
+    /// by a panic.
     pub panic_message: Option<String>,
+    /// The end of its console, 64 KiB at most.
+    pub console: String,
 }
 
 impl std::fmt::Display for GuestEnd {

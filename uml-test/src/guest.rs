@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous};
@@ -66,7 +66,17 @@ pub(crate) fn is_inside() -> bool {
 
 /// Runs a body in this very process, and says how it ended.
 pub(crate) fn run_here(body: Body) -> Completion {
-    completion_of(&catch_unwind(AssertUnwindSafe(body)))
+    completion_of(&caught(body))
+}
+
+/// How many bodies are running in this process.
+static BODIES: AtomicUsize = AtomicUsize::new(0);
+
+fn caught(body: Body) -> std::thread::Result<Result<(), String>> {
+    BODIES.fetch_add(1, Ordering::Relaxed);
+    let result = catch_unwind(AssertUnwindSafe(body));
+    BODIES.fetch_sub(1, Ordering::Relaxed);
+    result
 }
 
 fn completion_of(result: &std::thread::Result<Result<(), String>>) -> Completion {
@@ -84,7 +94,12 @@ fn completion_of(result: &std::thread::Result<Result<(), String>>) -> Completion
 struct Skip(String);
 
 /// The function behind `skip!`: ends the body as skipped.
+#[track_caller]
 pub fn skip(reason: String) -> ! {
+    // Whatever the thread: rstest's timeouts have bodies of their own, and pass on how these end.
+    if BODIES.load(Ordering::Relaxed) == 0 {
+        panic!("skip! outside of a #[uml_test], where nothing can be skipped: {reason}");
+    }
     // Not panic_any: the panic hook would report a panic that is none.
     resume_unwind(Box::new(Skip(reason)))
 }
@@ -128,7 +143,7 @@ impl Guest {
     pub(crate) fn run(self, case: &TestCase) -> Result<(), Box<dyn Any + Send>> {
         let body = case.body;
         let streams = BodyStreams::switch_to(&self.inheritance);
-        let result = catch_unwind(AssertUnwindSafe(body));
+        let result = caught(body);
         let completion = match completion_of(&result) {
             Completion::Panicked(message) => {
                 Completion::Panicked(excerpt(message, case.should_panic))

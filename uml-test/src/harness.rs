@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use uml_test_protocol::Stream;
 
-use crate::case::{ShouldPanic, TestCase, TestReturn};
+use crate::case::{Overrides, ShouldPanic, TestCase, TestReturn};
 use crate::config::{self, Config, LibtestSkips, MissingKernel, UnmetGates};
 use crate::guest::{self, Guest, Place};
 use crate::outcome::{Infrastructure, Outcome, TestFailure};
@@ -170,7 +170,7 @@ fn run_in_guest(guest: Guest) -> ExitCode {
 
 /// Each test in a guest of its own; or, inside of one already, right there.
 fn run_all(inside: bool) -> ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
     let cases = match registry::cases() {
         Ok(cases) => cases,
         Err(error) => {
@@ -178,9 +178,16 @@ fn run_all(inside: bool) -> ExitCode {
             return ExitCode::from(TEST_FAILURE);
         }
     };
+    match threads() {
+        Ok(threads) => arguments.test_threads = arguments.test_threads.or(threads),
+        Err(wrong) => {
+            report::announce(&wrong);
+            return ExitCode::from(TEST_FAILURE);
+        }
+    }
     let missing = match inside {
         true => None,
-        false => cases.first().and_then(|(_, case)| missing_kernel(case)),
+        false => cases.first().and_then(|(_, case)| missing_kernel(case.manifest_dir)),
     };
     if let Some(reason) = &missing
         && !arguments.list
@@ -207,11 +214,24 @@ fn run_all(inside: bool) -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// Why tests cannot run, where that is to be shown as ignored.
-fn missing_kernel(case: &TestCase) -> Option<String> {
-    let manifest_dir = config::manifest_dir(case.manifest_dir);
-    // A wrong setting fails each test with its own message.
-    let config = config::resolve(&manifest_dir, &case.overrides, &config::variables()).ok()?;
+/// How many tests run at once, if the variable that libtest has for it says so.
+fn threads() -> Result<Option<usize>, String> {
+    const NAME: &str = "RUST_TEST_THREADS";
+    let Some(found) = config::variable(NAME) else { return Ok(None) };
+    match found.to_str().and_then(|text| text.parse().ok()).filter(|threads| *threads > 0) {
+        Some(threads) => Ok(Some(threads)),
+        None => {
+            let found = found.display();
+            Err(format!("{NAME}: expected a whole number above zero, found `{found}`"))
+        }
+    }
+}
+
+/// Why the tests of a package, compiled there, cannot run, where that is to be shown as ignored.
+fn missing_kernel(compiled: &str) -> Option<String> {
+    let manifest_dir = config::manifest_dir(compiled);
+    // No test has a kernel of its own. A wrong setting fails each test with its own message.
+    let config = config::resolve(&manifest_dir, &Overrides::NONE, &config::variables()).ok()?;
     match config.missing_kernel {
         MissingKernel::Fail => None,
         MissingKernel::Skip => artifacts::kernel(&config).err().map(|error| error.to_string()),

@@ -34,8 +34,9 @@
 //!   is gone with the guest.** Only the directories given as `rw_dir` are the host's own, without
 //!   changes of mode, owner, times or extended attributes, which the sandbox refuses.
 //! - `/tmp`, `/run` and `/dev/shm` are fresh tmpfs; what cargo needs below them (the executable,
-//!   the working, package, workspace and target directories) is still there. /proc, /sys, /dev,
-//!   cgroup2, securityfs, debugfs, tracefs, configfs, mqueue and bpf are the guest's own.
+//!   the working, package, workspace and target directories) and what `TMPDIR` and `XDG_RUNTIME_DIR`
+//!   name is still there. /proc, /sys, /dev, cgroup2, securityfs, debugfs, tracefs, configfs, mqueue
+//!   and bpf are the guest's own.
 //! - `/` is an overlayfs, which cannot be the upper layer of another one: a test of overlayfs puts
 //!   its upper directory on a tmpfs of its own.
 //! - A cached kernel with a `modules` directory beside it has that as `/lib/modules`: `modprobe`
@@ -45,9 +46,10 @@
 //! # Verdicts
 //!
 //! A test passes when its process says so over a channel that the host checks, and then exits
-//! well; silence is never success. [`Outcome`] lists all that can become of a test. A failure's text has the reason first, then the test's output (of more
-//! than 16 MiB the beginning and the end), the last
-//! lines of the kernel's console, and a directory (`target/uml-test/…`) where all of it is kept.
+//! well; silence is never success. [`Outcome`] lists all that can become of a test. A failure's text
+//! has the reason first, then the test's output (of more than 16 MiB the beginning and the end; under
+//! libtest all of it comes before the reason, as libtest shows it), the last lines of the kernel's
+//! console, and a directory (`target/uml-test/…`) where all of it is kept.
 //!
 //! # Gates
 //!
@@ -99,9 +101,10 @@
 //! - where no file in memory can be made executable (before Linux 6.3, or with the sysctl
 //!   `vm.memfd_noexec` at 2), giving the user's files the mode 0500, and no other.
 //!
-//! On every host such code can open devices for reading, as far as the host's user may (where that
-//! user is root, this alone starts a watchdog, `/dev/watchdog`), bind abstract names of sockets, and
-//! use up what the user's limits allow.
+//! On every host such code can open devices and named pipes for reading, as far as the host's user
+//! may (where that user is root, this alone starts a watchdog, `/dev/watchdog`; what it reads from a
+//! pipe, the tokens of make's jobserver for one, nobody else gets), bind abstract names of sockets,
+//! and use up what the user's limits allow.
 //!
 //! `UML_TEST_SANDBOX=require` is content with ABI 3 (Linux 6.2) and newer. Before that, truncating
 //! is up to the seccomp filter, which refuses it by path in the `rw_dir`s too.

@@ -102,6 +102,9 @@ fn commands_are_like_the_standard_librarys() {
     command.args(["-c", "echo \"$A/$B\"; pwd; cat"]).env("A", "1").env("B", "2").env_remove("B");
     let output = command.current_dir("/usr").stdin("typed").output().unwrap();
     assert_eq!(text(&output), ("1/\n/usr\ntyped", ""));
+    // As the standard library has it: from this process's, whatever was said before.
+    let output = vm.command("pwd").current_dir("/usr").current_dir("tests").output().unwrap();
+    assert_eq!(text(&output), (concat!(env!("CARGO_MANIFEST_DIR"), "/tests\n"), ""));
 
     let output = vm.command("/usr/bin/env").env_clear().env("ONLY", "this").output().unwrap();
     assert_eq!(text(&output), ("ONLY=this\n", ""));
@@ -200,9 +203,23 @@ fn the_end_of_a_guest_is_told_apart() {
     let off = end("echo o > /proc/sysrq-trigger; sleep 100");
     assert_eq!(off.panic_message, None);
     assert_eq!(off.kernel.unwrap().to_string(), "exit code 0");
+    let said = "Kernel panic - not syncing: said";
+    let forged =
+        end(&format!("echo '{said}' > /dev/kmsg; echo o > /proc/sysrq-trigger; sleep 100"));
+    assert_eq!(forged.panic_message, None, "{forged:?}");
+    assert!(forged.console.contains(said), "{forged:?}");
     let crash = end("echo c > /proc/sysrq-trigger");
     assert_eq!(crash.panic_message.as_deref(), Some("sysrq triggered crash"));
     assert_eq!(crash.kernel.unwrap().to_string(), "killed by signal 6 (SIGABRT)");
+}
+
+#[test]
+fn what_was_written_outlives_the_guest() {
+    let vm = boot();
+    let script = "echo out; echo err >&2; sleep 0.3; echo c > /proc/sysrq-trigger";
+    let mut child = vm.command("sh").args(["-c", script]).spawn().unwrap();
+    assert!(matches!(child.wait(), Err(Error::Gone { .. })));
+    assert_eq!((child.stdout(), child.stderr()), (&b"out\n"[..], &b"err\n"[..]));
 }
 
 #[test]
@@ -399,6 +416,16 @@ fn however_deep_a_run_directory_is_it_goes() {
     assert!(run_dir.join("d/d/d/d").is_dir());
     drop(vm);
     assert!(!run_dir.exists());
+}
+
+#[test]
+fn the_place_of_an_rw_dir_is_an_absolute_path() {
+    let error = Vm::builder().rw_dir_at(env!("CARGO_TARGET_TMPDIR"), "here").boot().unwrap_err();
+    let expected = format!(
+        "the place in the guest of {}: expected an absolute path, found `here`",
+        env!("CARGO_TARGET_TMPDIR")
+    );
+    assert_eq!(error.to_string(), expected);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::fmt;
 use std::process::Output;
 use std::time::Duration;
 
-use uml_test::{Error, VmBuilder};
+use uml_test::{Error, KernelExit, VmBuilder};
 
 /// What became of a guest's kernel.
 #[derive(Debug)]
@@ -60,10 +60,10 @@ pub fn reproduce(guest: VmBuilder, script: &str, limit: Duration) -> Result<Verd
     let vm = guest.timeout(limit).boot()?;
     match vm.command("sh").args(["-c", script]).output() {
         Ok(output) => Ok(Verdict::Survived(output)),
-        Err(Error::Gone { end, .. }) if end.panic_message.is_some() => {
+        Err(Error::Gone { end, .. }) if end.kernel.is_some_and(KernelExit::is_panic) => {
             Ok(Verdict::Panicked(Panic {
                 release: vm.kernel_release().to_owned(),
-                message: end.panic_message.unwrap_or_default(),
+                message: end.panic_message.unwrap_or_else(|| "without a message".to_owned()),
                 console: vm.console(),
             }))
         }

@@ -29,7 +29,8 @@ impl RwDir {
 /// Makes the `rw_dir`s absolute and canonical.
 ///
 /// # Errors
-/// [`ConfigError::RwDir`] for one that is no directory.
+/// [`ConfigError::RwDir`] for one that is no directory, [`ConfigError::Value`] for a relative path in
+/// the guest.
 pub(crate) fn check(rw_dirs: &mut [RwDir]) -> Result<(), ConfigError> {
     for dir in rw_dirs {
         let canonical = dir.host.canonicalize().and_then(|path| match path.is_dir() {
@@ -40,6 +41,13 @@ pub(crate) fn check(rw_dirs: &mut [RwDir]) -> Result<(), ConfigError> {
             let source = error.into();
             ConfigError::RwDir { path: dir.host.clone(), source }
         })?;
+        if let Some(guest) = dir.guest.as_ref().filter(|guest| !guest.is_absolute()) {
+            return Err(ConfigError::Value {
+                place: format!("the place in the guest of {}", dir.host.display()),
+                expected: "an absolute path",
+                found: guest.display().to_string(),
+            });
+        }
     }
     Ok(())
 }

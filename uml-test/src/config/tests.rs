@@ -103,6 +103,11 @@ fn a_bad_value_says_what_was_expected_and_found() {
     let error = with("UML_TEST_KERNAL", "/x").unwrap_err().to_string();
     assert!(error.starts_with("unknown variable UML_TEST_KERNAL; known are "), "{error}");
     assert!(error.contains("UML_TEST_KERNEL,"), "{error}");
+    with("UML_TEST_KERNAL", "").unwrap();
+    for name in ["UML_TEST_CACHE_DIR", "UML_TEST_RESULTS", "UML_TEST_RUN_DIR"] {
+        let error = with(name, "beside/me").unwrap_err().to_string();
+        assert_eq!(error, format!("{name}: expected an absolute path, found `beside/me`"));
+    }
 }
 
 #[test]

@@ -83,8 +83,19 @@ impl<'vm> Child<'vm> {
         self.request(&Request::Signal { id: self.id, signal })
     }
 
-    /// Waits for its end. What it writes is kept for [`Child::wait_with_output`], in this process's
-    /// memory.
+    /// What it wrote to standard output, as far as it was waited for: with [`Child::wait`] to the
+    /// end, its own or the guest's.
+    pub fn stdout(&self) -> &[u8] {
+        &self.stdout
+    }
+
+    /// As [`Child::stdout`], for standard error.
+    pub fn stderr(&self) -> &[u8] {
+        &self.stderr
+    }
+
+    /// Waits for its end. What it writes is kept for [`Child::wait_with_output`] and
+    /// [`Child::stdout`], in this process's memory.
     ///
     /// # Errors
     /// [`Error::Gone`] where the guest ended first, [`Error::TimedOut`] where it has not ended and

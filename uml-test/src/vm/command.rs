@@ -41,7 +41,7 @@ impl<'vm> Command<'vm> {
             args: Vec::new(),
             clear_env: false,
             env: BTreeMap::new(),
-            cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+            cwd: own_directory(),
             stdin: None,
         }
     }
@@ -88,9 +88,10 @@ impl<'vm> Command<'vm> {
         self
     }
 
-    /// Sets the working directory, a path in the guest.
+    /// Sets the working directory, a path in the guest. A relative one starts at this process's
+    /// working directory, where commands start without this.
     pub fn current_dir(&mut self, dir: impl AsRef<Path>) -> &mut Self {
-        self.cwd = dir.as_ref().to_owned();
+        self.cwd = own_directory().join(dir);
         self
     }
 
@@ -209,11 +210,18 @@ impl<'vm> Command<'vm> {
 
     /// Runs the program to its end, and returns what it wrote.
     ///
+    /// An error takes that away. Where it matters, after a kernel panic for instance, use
+    /// [`Command::spawn`] and [`Child::wait`]: [`Child::stdout`] has what came until then.
+    ///
     /// # Errors
     /// As [`Command::spawn`] and [`Child::wait`].
     pub fn output(&mut self) -> Result<Output, Error> {
         self.spawn()?.wait_with_output()
     }
+}
+
+fn own_directory() -> PathBuf {
+    std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"))
 }
 
 /// `NAME=value`.

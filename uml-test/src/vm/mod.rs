@@ -212,7 +212,8 @@ impl Vm {
     ///
     /// # Errors
     /// [`Error::Refused`] where writing back failed, [`Error::TimedOut`], and [`Error::Gone`] where
-    /// the guest ended in another way than by powering off. The guest is gone in any case.
+    /// the guest had ended before, or ends in another way than by powering off. The guest is gone in
+    /// any case.
     pub fn shutdown(self) -> Result<(), Error> {
         let stopped = self.write_back().and_then(|()| self.wait_powered_off());
         stopped.map_err(|interrupted| self.explain(interrupted, Phase::Stopping))
@@ -342,13 +343,17 @@ impl Vm {
                     ChannelEnd::Corrupted(_) | ChannelEnd::AgentFailed(_) => Duration::ZERO,
                 };
                 let ended = self.wait_ended(patience);
+                // What the console says is no proof: anybody in the guest can write there.
+                let panicked = ended.is_some_and(|ended| ended.exit.is_panic());
+                let panic_message = panicked.then(|| console::panic_message(&self.console()));
                 Error::Gone {
                     phase,
                     end: GuestEnd {
                         channel,
                         kernel: ended.map(|ended| ended.exit),
                         disk_full: ended.is_some_and(|ended| ended.disk_full),
-                        panic_message: console::panic_message(&self.console()),
+                        panic_message: panic_message.flatten(),
+                        console: self.console(),
                     },
                 }
             }

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{variable, workspace_dir};
 
+/// What a guest has of its own.
+const FRESH: [&str; 3] = ["/tmp", "/run", "/dev/shm"];
+
 /// The paths, absolute and canonical.
 pub(super) fn keep(manifest_dir: &Path, more: &[PathBuf]) -> Vec<PathBuf> {
     let executable = std::env::current_exe().ok();
@@ -25,6 +28,11 @@ pub(super) fn keep(manifest_dir: &Path, more: &[PathBuf]) -> Vec<PathBuf> {
     paths.extend_from_slice(more);
     let named = ["CARGO_TARGET_DIR", "CARGO_TARGET_TMPDIR", "CARGO_HOME", "RUSTUP_HOME"];
     paths.extend(named.iter().filter_map(|name| variable(name)).map(PathBuf::from));
+    // Programs take them to be there. As a guest's own they are there, and fresh.
+    let places = ["TMPDIR", "XDG_RUNTIME_DIR"].iter().filter_map(|name| variable(name));
+    paths.extend(
+        places.map(PathBuf::from).filter(|dir| !FRESH.iter().any(|own| *dir == Path::new(own))),
+    );
     paths.iter().filter_map(|path| path.canonicalize().ok()).collect()
 }
 
