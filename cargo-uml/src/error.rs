@@ -33,6 +33,11 @@ pub(crate) enum Error {
     )]
     NoCacheDirectory,
     #[error(
+        "UML_TEST_CACHE_DIR: expected an absolute path, as cargo starts each test in its package's directory; found {}",
+        found.display()
+    )]
+    RelativeCacheDirectory { found: PathBuf },
+    #[error(
         "the cache has nothing to build modules against for kernel {id}: it was not built by cargo uml, or by one \
          before this was kept; `cargo uml kernel remove {id}` and build it again"
     )]
@@ -219,6 +224,7 @@ impl Error {
         match self {
             Error::Io { .. }
             | Error::NoCacheDirectory
+            | Error::RelativeCacheDirectory { .. }
             | Error::NothingToBuildAgainst { .. }
             | Error::UnbuildablePath { .. }
             | Error::Spawn { .. }

@@ -9,6 +9,7 @@ use crate::kernel::lock::CacheLock;
 use crate::kernel::metadata::Provenance;
 use crate::kernel::order::Order;
 use crate::kernel::source::Choice;
+use crate::kernel::version::{TESTED, Version, Wanted};
 use crate::report::Reporter;
 
 /// Provides the default kernel; returns its path. With a `source`, the kernel built from it becomes the default.
@@ -17,10 +18,14 @@ pub(crate) fn setup(
     source: Option<&Path>,
     reporter: &Reporter,
 ) -> Result<PathBuf, Error> {
-    let choice = source.map_or(Choice::Best, |path| Choice::Path(path.to_path_buf()));
+    let default = if source.is_none() { cache.named("default").ok() } else { None };
+    let choice = match (source, &default) {
+        (Some(path), _) => Choice::Path(path.to_path_buf()),
+        (None, Some(kernel)) => as_chosen(kernel),
+        (None, None) => Choice::Best,
+    };
     let order = Order::new(choice, &[], &[], None)?;
-    if source.is_none()
-        && let Ok(kernel) = cache.named("default")
+    if let Some(kernel) = default
         && is_current(&kernel, &order.recipe())
     {
         if kernel.is_intact() {
@@ -41,9 +46,24 @@ pub(crate) fn setup(
 
 /// Whether the kernel is what this version of the command would build, or the user's own choice.
 fn is_current(kernel: &Kernel, recipe: &str) -> bool {
+    !is_ours(kernel) || kernel.metadata.recipe == recipe
+}
+
+/// Whether it is one that this command builds by itself, of whatever version.
+fn is_ours(kernel: &Kernel) -> bool {
     let metadata = &kernel.metadata;
-    let ours = matches!(metadata.provenance, Provenance::Package | Provenance::Release)
+    matches!(metadata.provenance, Provenance::Package | Provenance::Release)
         && metadata.flavours.is_empty()
-        && metadata.fragments.is_empty();
-    !ours || metadata.recipe == recipe
+        && metadata.fragments.is_empty()
+}
+
+/// What takes the place of an outdated default: one of its series, if that is not the usual one. Somebody has chosen
+/// it, or it is the one that can be had.
+fn as_chosen(kernel: &Kernel) -> Choice {
+    match Version::of_release(&kernel.metadata.version).map(|version| version.series()) {
+        Some(series) if is_ours(kernel) && series != TESTED[0] => {
+            Choice::Version(Wanted::series(series))
+        }
+        _ => Choice::Best,
+    }
 }

@@ -44,11 +44,16 @@ impl Cache {
     pub(crate) fn locate() -> Result<Self, Error> {
         let variable =
             |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let root = variable("UML_TEST_CACHE_DIR")
-            .or_else(|| Some(variable("XDG_CACHE_HOME")?.join("uml-test")))
-            .or_else(|| Some(variable("HOME")?.join(".cache/uml-test")))
+        let own = variable("UML_TEST_CACHE_DIR");
+        if let Some(found) = own.as_ref().filter(|path| !path.is_absolute()) {
+            return Err(Error::RelativeCacheDirectory { found: found.clone() });
+        }
+        // By their specification relative ones are void.
+        let absolute = |name| variable(name).filter(|path| path.is_absolute());
+        let root = own
+            .or_else(|| Some(absolute("XDG_CACHE_HOME")?.join("uml-test")))
+            .or_else(|| Some(absolute("HOME")?.join(".cache/uml-test")))
             .ok_or(Error::NoCacheDirectory)?;
-        let root = std::path::absolute(&root).map_err(Error::io("resolve", &root))?;
         Ok(Cache { root })
     }
 

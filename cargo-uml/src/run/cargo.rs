@@ -45,7 +45,9 @@ pub(crate) fn run(
     if let Some(report) = &options.test.junit {
         junit::begin(report)?;
     }
-    if options.guest.kernel.is_none() {
+    if options.guest.kernel.is_none()
+        && may_start_programs(subcommand, options::cargos_own(subcommand, &arguments))
+    {
         ensure_kernel(reporter)?;
     }
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -95,6 +97,20 @@ fn check_targets(own: &[OsString]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether cargo may start programs on this command line. Lists of tests are made on the host, and need no kernel.
+fn may_start_programs(subcommand: &str, own: &[OsString]) -> bool {
+    const OTHERS: [(&str, &[&str]); 2] = [
+        ("nextest", &["list", "archive", "show-config", "self", "help"]),
+        ("llvm-cov", &["report", "show-env", "clean", "help"]),
+    ];
+    let is_other = |word: &OsString| {
+        OTHERS
+            .iter()
+            .any(|(of, words)| *of == subcommand && words.iter().any(|other| word == other))
+    };
+    !(own.first().is_some_and(is_other) || own.iter().any(|argument| argument == "--no-run"))
+}
+
 fn runner_variable(target: &str) -> String {
     format!("CARGO_TARGET_{}_RUNNER", target.to_uppercase().replace('-', "_"))
 }
@@ -106,7 +122,7 @@ pub(super) fn variables() -> impl Iterator<Item = String> {
 
 /// Provides a kernel where there is none, as `cargo uml setup` does. What else is wrong, the guest will say.
 pub(super) fn ensure_kernel(reporter: &Reporter) -> anyhow::Result<()> {
-    let host = Host::of(Path::new("."))?;
+    let host = Host::of(&std::env::current_dir().context("no working directory")?)?;
     if let Err(KernelError::NotFound { .. }) = host.kernel() {
         reporter.note("There is no kernel yet");
         setup::setup(&Cache::locate()?, None, reporter)?;
@@ -129,6 +145,30 @@ fn this_program() -> anyhow::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_starts_nothing_needs_no_kernel() {
+        let may = |subcommand: &str, line: &str| {
+            let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            may_start_programs(subcommand, options::cargos_own(subcommand, &arguments))
+        };
+        for (subcommand, line) in [
+            ("test", "--package x --no-run"),
+            ("nextest", "archive --archive-file x"),
+            ("llvm-cov", "report --html"),
+        ] {
+            assert!(!may(subcommand, line), "{line}");
+        }
+        for (subcommand, line) in [
+            ("test", "list"),
+            ("test", "x -- --no-run"),
+            ("nextest", "run list"),
+            ("llvm-cov", "--html"),
+            ("llvm-cov", "nextest"),
+        ] {
+            assert!(may(subcommand, line), "{line}");
+        }
+    }
 
     #[test]
     fn only_cargos_own_target_counts() {

@@ -226,14 +226,13 @@ fn boot(
 }
 
 /// Directories that the program needs and that may lie below `/tmp`: rustdoc's, which has doctests; those with
-/// libraries; the one for temporary files. Not `/tmp` itself, which is to be fresh.
+/// libraries. Not `/tmp` itself, which is to be fresh.
 fn hidden_dirs(program: &OsStr) -> Vec<PathBuf> {
     let variable = |name| std::env::var_os(name).unwrap_or_default();
     let program = Path::new(program).parent().map(Path::to_owned);
     let libraries = variable("LD_LIBRARY_PATH");
     let mut dirs: Vec<PathBuf> =
         program.into_iter().chain(std::env::split_paths(&libraries)).collect();
-    dirs.push(variable("TMPDIR").into());
     dirs.retain(|dir| dir.components().count() > 2);
     dirs
 }
@@ -308,12 +307,8 @@ impl Ended {
             }
             How::Unknown { error, console } => {
                 notes.push(format!("{error:#}"));
-                let lines: Vec<&str> = console.lines().collect();
-                let last = &lines[lines.len().saturating_sub(CONSOLE_LINES)..];
-                let is_told = matches!(error.downcast_ref::<Error>(), Some(Error::Gone { .. }));
-                if is_told && !last.is_empty() {
-                    let text = last.join("\n");
-                    notes.push(format!("---- last lines of the guest's console ----\n{text}"));
+                if let Some(Error::Gone { .. }) = error.downcast_ref() {
+                    notes.extend(last_lines(console));
                 }
             }
         }
@@ -351,15 +346,27 @@ impl Ended {
     }
 }
 
+/// The end of a console, where there is anything on it.
+pub(super) fn last_lines(console: &str) -> Option<String> {
+    let lines: Vec<&str> = console.lines().collect();
+    let text = lines[lines.len().saturating_sub(CONSOLE_LINES)..].join("\n");
+    (!text.is_empty()).then(|| format!("---- last lines of the guest's console ----\n{text}"))
+}
+
 /// What the exit code says of a run without a verdict.
 fn exit_code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<Error>() {
         Some(Error::TimedOut { .. }) => EXIT_TIMED_OUT,
-        Some(Error::Refused(failure)) => match Errno::from_raw(failure.errno) {
-            Errno::ENOENT | Errno::ENOTDIR => EXIT_NOT_FOUND,
-            Errno::EACCES | Errno::ENOEXEC | Errno::EISDIR => EXIT_NOT_EXECUTABLE,
-            _ => EXIT_NO_VERDICT,
-        },
+        Some(Error::Refused(failure)) => exit_code_of(Errno::from_raw(failure.errno)),
+        _ => EXIT_NO_VERDICT,
+    }
+}
+
+/// What the exit code says of a program that can't be started.
+pub(super) fn exit_code_of(errno: Errno) -> u8 {
+    match errno {
+        Errno::ENOENT | Errno::ENOTDIR => EXIT_NOT_FOUND,
+        Errno::EACCES | Errno::ENOEXEC | Errno::EISDIR => EXIT_NOT_EXECUTABLE,
         _ => EXIT_NO_VERDICT,
     }
 }

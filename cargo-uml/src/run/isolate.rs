@@ -298,7 +298,13 @@ fn judge(name: &str, ended: &Ended, output: &Kept, found: &Found) -> Outcome {
                 None => Outcome::Passed,
             }
         }
-        (Some(0), Some(Verdict { passed: 0, failed: 0, ignored: 1 })) => Outcome::Ignored,
+        // By its own decision, as it was not listed so.
+        (Some(0), Some(Verdict { passed: 0, failed: 0, ignored: 1 })) => {
+            match found.skips.first() {
+                Some(line) => failed(skipped_itself(line)),
+                None => Outcome::Ignored,
+            }
+        }
         (Some(0), Some(verdict)) if verdict == Verdict::default() => {
             failed("the test binary listed this test and did not run it".to_owned())
         }
@@ -402,6 +408,8 @@ mod tests {
         assert_eq!(judged(0, &format!("{PASSED}and more\n")), Outcome::Passed, "a daemon's");
         let ignored = PASSED.replace("1 passed", "0 passed").replace("0 ignored", "1 ignored");
         assert_eq!(judged(0, &ignored), Outcome::Ignored, "by its own decision");
+        let said = ignored.replace("... ok", "... ignored (requires root)");
+        failed(0, &said, "requires root");
         failed(11, PASSED, "signal 11");
         failed(7 << 8, PASSED, "code 7");
         failed(0, &PASSED.replace("1 passed", "0 passed"), "did not run it");

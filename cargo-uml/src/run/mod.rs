@@ -21,6 +21,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
+use nix::errno::Errno;
+
 use self::guest::{EXIT_NO_VERDICT, EXIT_NOT_EXECUTABLE, Ended, Streams};
 use self::isolate::Isolated;
 use self::options::{GuestOptions, RunnerOptions, TestOptions};
@@ -256,10 +258,18 @@ fn conclude(ended: Ended, found: &Found, options: &TestOptions, reporter: &Repor
 
 /// The annotations of a run that was no success.
 ///
-/// A passing test may panic too: where libtest says which have failed, only their panics count. Each of those has an
+/// A passing test may panic too: where libtest says which have failed, only their panics count, or with one such test
+/// the last panic, as under libtest-mimic threads have no test's name. Each of those tests has an
 /// annotation, also where no panic is known to be its own. So has the end of a run that crashed, which failed tests do
 /// not explain, or of which nothing else is known.
 fn annotations(ended: &Ended, found: &Found) -> Vec<String> {
+    if let Some(test) = found.failed.first().filter(|_| found.failed.len() == 1)
+        && let Some(panic) = found.panic_of(test)
+    {
+        let mut all = vec![github::panic(panic)];
+        all.extend(unexplained(ended));
+        return all;
+    }
     let counts =
         |panic: &&watch::Panic| found.failed.is_empty() || found.failed.contains(&panic.thread);
     let panics: Vec<&watch::Panic> = found.panics.iter().filter(counts).collect();
@@ -267,11 +277,20 @@ fn annotations(ended: &Ended, found: &Found) -> Vec<String> {
     let failed = found.failed.iter().filter(|test| !has_panicked(test));
     let mut all: Vec<String> = panics.iter().map(|panic| github::panic(panic)).collect();
     all.extend(failed.map(|test| github::failure(test, "the test failed")));
-    all.extend(ended.explain().iter().map(|note| github::failure("cargo uml", note)));
-    if all.is_empty() || ended.is_crash() {
+    all.extend(unexplained(ended));
+    if all.is_empty() {
         all.push(github::failure("cargo uml", &ended.shown()));
     }
     all
+}
+
+/// The annotations of what failed tests do not explain.
+fn unexplained(ended: &Ended) -> Vec<String> {
+    let mut all = ended.explain();
+    if ended.is_crash() {
+        all.push(ended.shown());
+    }
+    all.iter().map(|note| github::failure("cargo uml", note)).collect()
 }
 
 /// Whether cargo built this as a test binary: those lie in `deps`, and those of examples in `examples`, where their
@@ -294,6 +313,11 @@ fn is_test(program: &Path) -> bool {
 
 fn no_verdict(error: &anyhow::Error, reporter: &Reporter) -> ! {
     reporter.error(error);
+    if let Some(uml_test::Error::Gone { end, .. }) = error.downcast_ref() {
+        if let Some(note) = guest::last_lines(&end.console) {
+            reporter.note(format_args!("cargo uml: {note}"));
+        }
+    }
     std::process::exit(EXIT_NO_VERDICT.into())
 }
 
@@ -310,7 +334,7 @@ fn directly(
     }
     let error = command.args(arguments).envs(settings.iter().cloned()).exec();
     reporter.note(format_args!("cargo uml: could not run {}: {error}", program.display()));
-    std::process::exit(EXIT_NO_VERDICT.into())
+    std::process::exit(guest::exit_code_of(Errno::try_from(error).unwrap_or(Errno::EIO)).into())
 }
 
 #[cfg(test)]
@@ -333,6 +357,8 @@ mod tests {
         let panicked = "thread 'a' panicked at gone.rs:7:9:\nno\ntest a ... FAILED\n";
         let panics = "::error file=gone.rs,line=7,col=9,title=a panicked::no";
         assert_eq!(annotations(101 << 8, panicked), [panics]);
+        let unnamed = panicked.replace("'a'", "'<unnamed>'");
+        assert_eq!(annotations(101 << 8, &unnamed), [panics.replace("=a ", "=<unnamed> ")]);
         let error = format!("{panicked}Error: \"bad\"\ntest b::c ... FAILED\n");
         let fails = "::error title=b%3A%3Ac::the test failed";
         assert_eq!(annotations(101 << 8, &error), [panics, fails]);

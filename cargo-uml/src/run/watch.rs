@@ -18,6 +18,9 @@ const IDIOMS: [&str; 5] = [
     r"\b(ignoring|not running|bailing out of|aborting) (this |the )?test\b",
 ];
 
+/// What a line of libtest's JSON has that says the same as `ignored, requires root`.
+const IGNORED: [&str; 3] = [r#"{ "type": "test", "#, r#""event": "ignored""#, r#""name": ""#];
+
 /// The longest part of a line that is looked at, in bytes.
 const LONGEST: usize = 4 << 10;
 
@@ -132,7 +135,8 @@ impl Watch {
             Some(captures) => {
                 let said = captures.get(2).map_or("", |said| said.as_str());
                 if said == "FAILED" {
-                    self.found.failed.insert(captures[1].to_owned());
+                    // libtest-mimic pads the names.
+                    self.found.failed.insert(captures[1].trim_end().to_owned());
                 }
                 // libtest's own word, and behind it the reason that an attribute gives.
                 let is_ignored = said == "ignored" || said.starts_with("ignored, ");
@@ -140,6 +144,8 @@ impl Watch {
             }
             None => &line,
         };
+        // The same in libtest's JSON.
+        let said = if IGNORED.iter().all(|part| line.contains(part)) { "" } else { said };
         // Where a test is not captured, the word is on a line of its own; but all are listed at the end.
         let listed = line.strip_prefix("    ").filter(|name| !name.contains(' '));
         match (self.streams[at].is_listing, listed) {
@@ -203,6 +209,7 @@ mod tests {
             "test skips_whitespace_needs_root ... ok",
             "test requires_root ... FAILED",
             "test a ... ignored, requires root",
+            r#"{ "type": "test", "event": "ignored", "name": "a", "message": "requires root" }"#,
             "test src/kernel.rs - skip (line 3) ... ok",
             "skipping 3 bytes",
             "the root of the tree",
@@ -220,7 +227,7 @@ mod tests {
         let found = found(
             None,
             "test a ... \nthread 'a::b' (17) panicked at src/lib.rs:7:9:\nassertion failed: x\nnote: y\n\
-             test a::b - should panic ... FAILED\ntest c ... ok\n\
+             test a::b - should panic ... FAILED\ntest c ... ok\ntest padded    ... FAILED\n\
              thread 'main' panicked at /x/y:z.rs:1:2:\n    last\n\nfailures:\n    d::e\n    f\n\n    g",
         );
         let places: Vec<_> = found
@@ -235,7 +242,7 @@ mod tests {
                 ("main", "/x/y:z.rs", 1, 2, "    last")
             ]
         );
-        assert_eq!(found.failed.into_iter().collect::<Vec<_>>(), ["a::b", "d::e", "f"]);
+        assert_eq!(found.failed.into_iter().collect::<Vec<_>>(), ["a::b", "d::e", "f", "padded"]);
     }
 
     #[test]

@@ -277,6 +277,24 @@ fn setup_keeps_a_default_that_the_user_chose() {
     assert_eq!(mirror.calls(), "");
 }
 
+/// Of what this command builds itself the outdated is renewed, but not by another series.
+#[test]
+fn setup_keeps_the_series_that_the_user_chose() {
+    let mirror = Mirror::new();
+    mirror.fixture.set_version("6.12.99");
+    let linux = mirror.fixture.build(&[]);
+    run(&mut mirror.uml(&["kernel", "default", "6.12"]));
+    let metadata = linux.with_file_name("kernel.toml");
+    let text = fs::read_to_string(&metadata).unwrap().replace("\"tree\"", "\"release\"");
+    let outdated = text.replace("recipe = \"", "recipe = \"0");
+    assert_ne!(text, outdated);
+    fs::write(&metadata, outdated).unwrap();
+    // The mirror has 7.2 only.
+    run(&mut mirror.setup()).fails(4, &["could not download http://127.0.0.1:9/v6.x/linux-6.12"]);
+    fs::write(&metadata, text).unwrap();
+    assert_eq!(run(&mut mirror.setup()).kernel(), linux);
+}
+
 #[test]
 fn installs_the_distributions_kernel_with_its_modules() {
     let mirror = Mirror::new();

@@ -101,8 +101,8 @@ impl Package {
 pub(crate) fn uml(arguments: &[&str]) -> Command {
     hear_signals();
     let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-uml"));
-    // Set by the cargo that runs this; the package's own is asked for.
-    for name in ["CARGO_MANIFEST_DIR", "CARGO_TARGET_DIR", "UML_TEST_MEM"] {
+    // Set by the cargo that runs this, the package's own is asked for; or by GitHub, where more is said.
+    for name in ["CARGO_MANIFEST_DIR", "CARGO_TARGET_DIR", "UML_TEST_MEM", "GITHUB_ACTIONS"] {
         command.env_remove(name);
     }
     command.args(arguments).env("UML_TEST_KERNEL", real_kernel());

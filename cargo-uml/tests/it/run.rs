@@ -286,6 +286,45 @@ fn what_boots_guests_itself_and_lists_run_on_the_host() {
 }
 
 #[test]
+fn what_starts_nothing_needs_no_kernel() {
+    let package = Package::new();
+    let empty = tempfile::tempdir().unwrap();
+    let mut build = package.uml(&["test", "--no-run"]);
+    build.env_remove("UML_TEST_KERNEL").env("UML_TEST_CACHE_DIR", empty.path());
+    let said = output(&mut build);
+    assert!(said.status.success(), "{}", text(&said));
+    assert!(!text(&said).contains("There is no kernel"), "{}", text(&said));
+    assert_eq!(fs::read_dir(empty.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn the_directories_that_variables_name_are_there() {
+    let [temporary, runtime] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let script = "mktemp && test -d \"$XDG_RUNTIME_DIR\"";
+    let mut command = uml(&["exec", "sh", "-c", script]);
+    command.env("TMPDIR", temporary.path()).env("XDG_RUNTIME_DIR", runtime.path());
+    let said = output(&mut command);
+    assert!(said.status.success(), "{}", text(&said));
+    assert!(text(&said).starts_with(temporary.path().to_str().unwrap()), "{}", text(&said));
+    assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0, "the guest's file");
+    // A guest's own is fresh.
+    let mut command = uml(&["exec", "sh", "-c", "ls -A /dev/shm"]);
+    let said = output(command.env("TMPDIR", "/dev/shm"));
+    assert!(said.status.success(), "{}", text(&said));
+    assert_eq!(text(&said), "");
+}
+
+#[test]
+fn the_console_says_why_a_guest_does_not_boot() {
+    let mut command = uml(&["exec", "--cmdline", "init=/nonexistent rdinit=/nonexistent", "true"]);
+    let said = output(&mut command);
+    assert_eq!(said.status.code(), Some(125), "{}", text(&said));
+    for part in ["while booting", "last lines of the guest's console", "Kernel panic"] {
+        assert!(text(&said).contains(part), "{part} is missing: {}", text(&said));
+    }
+}
+
+#[test]
 fn nothing_nests() {
     let ours = env!("CARGO_BIN_EXE_cargo-uml");
     let inner = ["runner", "--mem", "64M", "sh", "-c", "env; grep MemTotal /proc/meminfo"];
