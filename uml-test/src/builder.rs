@@ -6,7 +6,6 @@ use std::time::Duration;
 use crate::case::{MIN_MEM, Overrides};
 use crate::config::{self, Config, KernelChoice, RwDir, Sandbox, Traps};
 use crate::error::{ConfigError, Error};
-use crate::report;
 use crate::vm::{self, Vm};
 
 /// Settings of a guest to be booted. Starts from the package's configuration.
@@ -125,7 +124,8 @@ impl VmBuilder {
             })),
             Ok(config) => {
                 let vm = vm::boot(&config, &self.manifest_dir, self.lifetime)?;
-                report::warn_unprotected(&vm.protection(), config.sandbox);
+                #[cfg(supported_host)]
+                crate::report::warn_unprotected(&vm.protection(), config.sandbox);
                 Ok(vm)
             }
             Err(error) => Err(error.into()),

@@ -199,6 +199,14 @@ impl Child<'_> {
         match self.0 {}
     }
 
+    pub fn stdout(&self) -> &[u8] {
+        match self.0 {}
+    }
+
+    pub fn stderr(&self) -> &[u8] {
+        match self.0 {}
+    }
+
     pub fn kill(&mut self) -> Result<(), Error> {
         match self.0 {}
     }

@@ -313,10 +313,10 @@ fn is_test(program: &Path) -> bool {
 
 fn no_verdict(error: &anyhow::Error, reporter: &Reporter) -> ! {
     reporter.error(error);
-    if let Some(uml_test::Error::Gone { end, .. }) = error.downcast_ref() {
-        if let Some(note) = guest::last_lines(&end.console) {
-            reporter.note(format_args!("cargo uml: {note}"));
-        }
+    if let Some(uml_test::Error::Gone { end, .. }) = error.downcast_ref()
+        && let Some(note) = guest::last_lines(&end.console)
+    {
+        reporter.note(format_args!("cargo uml: {note}"));
     }
     std::process::exit(EXIT_NO_VERDICT.into())
 }
