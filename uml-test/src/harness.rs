@@ -1,6 +1,7 @@
 //! The two ways in: libtest calls [`run_under_libtest`], `uml_test::main!()` calls [`main`]. The
 //! only file that names libtest-mimic.
 
+use std::ffi::OsStr;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -178,7 +179,7 @@ fn run_all(inside: bool) -> ExitCode {
             return ExitCode::from(TEST_FAILURE);
         }
     };
-    match threads() {
+    match threads(config::variable(THREADS).as_deref()) {
         Ok(threads) => arguments.test_threads = arguments.test_threads.or(threads),
         Err(wrong) => {
             report::announce(&wrong);
@@ -214,15 +215,17 @@ fn run_all(inside: bool) -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// How many tests run at once, if the variable that libtest has for it says so.
-fn threads() -> Result<Option<usize>, String> {
-    const NAME: &str = "RUST_TEST_THREADS";
-    let Some(found) = config::variable(NAME) else { return Ok(None) };
+/// libtest's variable for how many tests run at once.
+const THREADS: &str = "RUST_TEST_THREADS";
+
+/// How many tests run at once, if that variable says so.
+fn threads(found: Option<&OsStr>) -> Result<Option<usize>, String> {
+    let Some(found) = found else { return Ok(None) };
     match found.to_str().and_then(|text| text.parse().ok()).filter(|threads| *threads > 0) {
         Some(threads) => Ok(Some(threads)),
         None => {
             let found = found.display();
-            Err(format!("{NAME}: expected a whole number above zero, found `{found}`"))
+            Err(format!("{THREADS}: expected a whole number above zero, found `{found}`"))
         }
     }
 }
@@ -274,6 +277,21 @@ fn run_trial(case: &'static TestCase, inside: bool, capture: bool) -> Result<Com
         | Outcome::OutOfMemory(_)
         | Outcome::Infrastructure(_) => {
             Err(Failed::from(report::text(&run.outcome.to_string(), &run.evidence, capture)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_are_a_number_above_zero() {
+        let of = |text: &str| threads(Some(OsStr::new(text)));
+        assert_eq!(threads(None), Ok(None));
+        assert_eq!(of("3"), Ok(Some(3)));
+        for wrong in ["0", "many", "-1"] {
+            assert!(of(wrong).unwrap_err().ends_with(&format!("found `{wrong}`")));
         }
     }
 }

@@ -214,6 +214,12 @@ fn the_end_of_a_guest_is_told_apart() {
 }
 
 #[test]
+#[should_panic(expected = "skip! outside of a #[uml_test], where nothing can be skipped: no nft")]
+fn an_ordinary_test_cannot_be_skipped_and_says_so() {
+    uml_test::skip!("no {}", "nft");
+}
+
+#[test]
 fn what_was_written_outlives_the_guest() {
     let vm = boot();
     let script = "echo out; echo err >&2; sleep 0.3; echo c > /proc/sysrq-trigger";

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::Error;
+use crate::error::{EXIT_NO_SOURCE, Error};
 use crate::kernel::cache::Cache;
 use crate::kernel::entry::Kernel;
 use crate::kernel::lock::CacheLock;
@@ -24,6 +24,7 @@ pub(crate) fn setup(
         (None, Some(kernel)) => as_chosen(kernel),
         (None, None) => Choice::Best,
     };
+    let chosen = source.is_none() && matches!(choice, Choice::Version(_));
     let order = Order::new(choice, &[], &[], None)?;
     if let Some(kernel) = default
         && is_current(&kernel, &order.recipe())
@@ -32,12 +33,18 @@ pub(crate) fn setup(
             return Ok(kernel.linux());
         }
         reporter.note(format_args!(
-            "The default kernel {} ({}) is damaged; the usual one takes its place",
+            "The default kernel {} ({}) is damaged; a new one takes its place",
             kernel.id(),
             kernel.metadata.name
         ));
     }
-    let kernel = order.provide(cache, reporter)?;
+    let kernel = match order.provide(cache, reporter) {
+        Err(error) if chosen && error.exit_code() == EXIT_NO_SOURCE => {
+            reporter.note(format_args!("{error}; the usual kernel takes the default's place"));
+            Order::new(Choice::Best, &[], &[], None)?.provide(cache, reporter)?
+        }
+        provided => provided?,
+    };
     if !cache.is_default(&kernel) {
         cache.set_default(&kernel, &CacheLock::take(cache)?)?;
     }
@@ -57,11 +64,11 @@ fn is_ours(kernel: &Kernel) -> bool {
         && metadata.fragments.is_empty()
 }
 
-/// What takes the place of an outdated default: one of its series, if that is not the usual one. Somebody has chosen
-/// it, or it is the one that can be had.
+/// What takes the place of an outdated default: one of its series, if that is not the usual one, but a tested one.
+/// Somebody has chosen it, or it is the one that could be had.
 fn as_chosen(kernel: &Kernel) -> Choice {
     match Version::of_release(&kernel.metadata.version).map(|version| version.series()) {
-        Some(series) if is_ours(kernel) && series != TESTED[0] => {
+        Some(series) if is_ours(kernel) && TESTED[1..].contains(&series) => {
             Choice::Version(Wanted::series(series))
         }
         _ => Choice::Best,

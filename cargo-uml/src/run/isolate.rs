@@ -218,8 +218,12 @@ impl Binary {
                 (judge(name, &ended, &output, &found), found)
             }
             Err(error) => {
-                let (word, reason) = ("infrastructure", format!("{error:#}"));
-                (Outcome::Failed { word, reason }, Found::default())
+                let mut reason = vec![format!("{error:#}")];
+                if let Some(uml_test::Error::Gone { end, .. }) = error.downcast_ref() {
+                    reason.extend(super::guest::last_lines(&end.console));
+                }
+                let reason = reason.join("\n");
+                (Outcome::Failed { word: "infrastructure", reason }, Found::default())
             }
         };
         let result = TestResult {

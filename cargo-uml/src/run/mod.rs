@@ -265,6 +265,7 @@ fn conclude(ended: Ended, found: &Found, options: &TestOptions, reporter: &Repor
 fn annotations(ended: &Ended, found: &Found) -> Vec<String> {
     if let Some(test) = found.failed.first().filter(|_| found.failed.len() == 1)
         && let Some(panic) = found.panic_of(test)
+        && (panic.thread == *test || UNNAMED.contains(&&*panic.thread))
     {
         let mut all = vec![github::panic(panic)];
         all.extend(unexplained(ended));
@@ -283,6 +284,9 @@ fn annotations(ended: &Ended, found: &Found) -> Vec<String> {
     }
     all
 }
+
+/// What threads are called that have no test's name.
+const UNNAMED: [&str; 2] = ["<unnamed>", "main"];
 
 /// The annotations of what failed tests do not explain.
 fn unexplained(ended: &Ended) -> Vec<String> {
@@ -359,6 +363,8 @@ mod tests {
         assert_eq!(annotations(101 << 8, panicked), [panics]);
         let unnamed = panicked.replace("'a'", "'<unnamed>'");
         assert_eq!(annotations(101 << 8, &unnamed), [panics.replace("=a ", "=<unnamed> ")]);
+        let another = panicked.replace("test a ", "test b ");
+        assert_eq!(annotations(101 << 8, &another), ["::error title=b::the test failed"]);
         let error = format!("{panicked}Error: \"bad\"\ntest b::c ... FAILED\n");
         let fails = "::error title=b%3A%3Ac::the test failed";
         assert_eq!(annotations(101 << 8, &error), [panics, fails]);

@@ -269,7 +269,8 @@ fn deny_reaching_others(denied: &mut Denied) -> Result<(), BackendError> {
     for call in [libc::SYS_socket, libc::SYS_socketpair] {
         denied.when(call, &[(0, Is::Ne, libc::AF_UNIX as u64)])?;
     }
-    // Whoever is killed with its parent is not to change its mind.
+    // The kernel process, which is killed with the supervisor, is not to change its mind. What it
+    // forks has no such signal: the supervisor kills that, if it is there to do so.
     let pdeathsig = libc::PR_SET_PDEATHSIG as u64;
     let kill = libc::SIGKILL as u64;
     denied.when(libc::SYS_prctl, &[(0, Is::Eq, pdeathsig), (1, Is::Ne, kill)])?;

@@ -218,3 +218,14 @@ fn move_up(fd: OwnedFd) -> Result<OwnedFd, Failure> {
     // SAFETY: F_DUPFD made this descriptor; nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_open_is_known() {
+        let file = tempfile::tempfile().unwrap();
+        assert!(open_descriptors().unwrap().contains(&file.as_raw_fd()));
+    }
+}

@@ -10,6 +10,14 @@ use crate::config::{variable, workspace_dir};
 /// What a guest has of its own.
 const FRESH: [&str; 3] = ["/tmp", "/run", "/dev/shm"];
 
+/// The directory that a variable names, if it is not a guest's own anyhow.
+fn place(name: &str) -> Option<PathBuf> {
+    let canonical = |path: &Path| path.canonicalize().ok();
+    let dir = canonical(Path::new(&variable(name)?))?;
+    let is_fresh = FRESH.iter().any(|own| canonical(Path::new(own)).as_ref() == Some(&dir));
+    (!is_fresh).then_some(dir)
+}
+
 /// The paths, absolute and canonical.
 pub(super) fn keep(manifest_dir: &Path, more: &[PathBuf]) -> Vec<PathBuf> {
     let executable = std::env::current_exe().ok();
@@ -29,10 +37,7 @@ pub(super) fn keep(manifest_dir: &Path, more: &[PathBuf]) -> Vec<PathBuf> {
     let named = ["CARGO_TARGET_DIR", "CARGO_TARGET_TMPDIR", "CARGO_HOME", "RUSTUP_HOME"];
     paths.extend(named.iter().filter_map(|name| variable(name)).map(PathBuf::from));
     // Programs take them to be there. As a guest's own they are there, and fresh.
-    let places = ["TMPDIR", "XDG_RUNTIME_DIR"].iter().filter_map(|name| variable(name));
-    paths.extend(
-        places.map(PathBuf::from).filter(|dir| !FRESH.iter().any(|own| *dir == Path::new(own))),
-    );
+    paths.extend(["TMPDIR", "XDG_RUNTIME_DIR"].iter().filter_map(|name| place(name)));
     paths.iter().filter_map(|path| path.canonicalize().ok()).collect()
 }
 
