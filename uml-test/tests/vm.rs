@@ -414,7 +414,7 @@ fn however_deep_a_run_directory_is_it_goes() {
     let vm = boot();
     let run_dir = vm.run_dir().to_owned();
     let nested = format!(
-        "mkdir /root/run; mount -t hostfs none /root/run -o {}; cd /root/run; \
+        "mkdir /tmp/run; mount -t hostfs none /tmp/run -o {}; cd /tmp/run; \
          mkdir -p $(yes d | head -n 1500 | tr '\\n' /)",
         run_dir.display()
     );
