@@ -132,7 +132,7 @@ impl Guest {
                     status.signal() == Some(9) && vm.console().contains("Out of memory: Killed");
                 How::Itself { status, is_out_of_memory }
             }
-            Err(error) => How::Unknown { console: vm.console(), error: error.into() },
+            Err(error) => How::Unknown { error: error.into() },
         };
         let mut kept = None;
         let stopped = match (keeps_console, keeps, &how) {
@@ -252,7 +252,7 @@ pub(crate) enum How {
     /// The program's own end.
     Itself { status: ExitStatus, is_out_of_memory: bool },
     /// Something else ended first.
-    Unknown { error: anyhow::Error, console: String },
+    Unknown { error: anyhow::Error },
 }
 
 impl Ended {
@@ -305,11 +305,9 @@ impl Ended {
             How::Itself { is_out_of_memory: true, .. } => {
                 notes.push("the guest ran out of memory; give it more with --mem".to_owned());
             }
-            How::Unknown { error, console } => {
+            How::Unknown { error } => {
                 notes.push(format!("{error:#}"));
-                if let Some(Error::Gone { .. }) = error.downcast_ref() {
-                    notes.extend(last_lines(console));
-                }
+                notes.extend(console_of(error));
             }
         }
         notes
@@ -346,9 +344,10 @@ impl Ended {
     }
 }
 
-/// The end of a console, where there is anything on it.
-pub(super) fn last_lines(console: &str) -> Option<String> {
-    let lines: Vec<&str> = console.lines().collect();
+/// The end of the console of a guest that is gone, where there is anything on it.
+pub(super) fn console_of(error: &anyhow::Error) -> Option<String> {
+    let Some(Error::Gone { end, .. }) = error.downcast_ref() else { return None };
+    let lines: Vec<&str> = end.console.lines().collect();
     let text = lines[lines.len().saturating_sub(CONSOLE_LINES)..].join("\n");
     (!text.is_empty()).then(|| format!("---- last lines of the guest's console ----\n{text}"))
 }

@@ -17,7 +17,7 @@ use libtest_mimic::{Completion, Failed, Trial};
 use uml_test::OutputStream;
 
 use super::github;
-use super::guest::{Ended, Guest, How};
+use super::guest::{self, Ended, Guest, How};
 use super::libtest::{self, LibtestArguments, Verdict};
 use super::options::{GuestOptions, RunnerOptions};
 use super::watch::{Found, Watch};
@@ -219,9 +219,7 @@ impl Binary {
             }
             Err(error) => {
                 let mut reason = vec![format!("{error:#}")];
-                if let Some(uml_test::Error::Gone { end, .. }) = error.downcast_ref() {
-                    reason.extend(super::guest::last_lines(&end.console));
-                }
+                reason.extend(guest::console_of(&error));
                 let reason = reason.join("\n");
                 (Outcome::Failed { word: "infrastructure", reason }, Found::default())
             }

@@ -317,9 +317,7 @@ fn is_test(program: &Path) -> bool {
 
 fn no_verdict(error: &anyhow::Error, reporter: &Reporter) -> ! {
     reporter.error(error);
-    if let Some(uml_test::Error::Gone { end, .. }) = error.downcast_ref()
-        && let Some(note) = guest::last_lines(&end.console)
-    {
+    if let Some(note) = guest::console_of(error) {
         reporter.note(format_args!("cargo uml: {note}"));
     }
     std::process::exit(EXIT_NO_VERDICT.into())
