@@ -327,29 +327,9 @@ mod tests {
     #[test]
     fn what_left_the_process_group_is_killed_too() {
         let good = in_a_process_of_its_own(|| {
-            nix::sys::prctl::set_child_subreaper(true).unwrap();
-            let (mut told, tell) = std::io::pipe().unwrap();
-            // SAFETY: the children only make system calls.
-            let kernel = match unsafe { nix::unistd::fork() }.unwrap() {
-                ForkResult::Parent { child } => child,
-                ForkResult::Child => {
-                    nix::unistd::setsid().unwrap();
-                    // SAFETY: as above.
-                    if let ForkResult::Child = unsafe { nix::unistd::fork() }.unwrap() {
-                        nix::unistd::setsid().unwrap();
-                        let pid = Pid::this().as_raw().to_le_bytes();
-                        std::io::Write::write_all(&mut &tell, &pid).unwrap();
-                    }
-                    loop {
-                        nix::unistd::pause();
-                    }
-                }
-            };
-            let mut pid = [0; 4];
-            std::io::Read::read_exact(&mut told, &mut pid).unwrap();
-            let escaped = Pid::from_raw(i32::from_le_bytes(pid));
+            let (kernel, escaped) = kernel_with_a_child_that_escaped(|_| {});
             assert!(nix::sys::signal::kill(escaped, None).is_ok());
-            drop(Kernel { pid: Some(kernel), protection: Protection::default() });
+            drop(kernel);
             nix::sys::signal::kill(escaped, None) == Err(Errno::ESRCH)
         });
         assert!(good);
@@ -359,33 +339,45 @@ mod tests {
     #[test]
     fn a_child_that_is_traced_by_another_one_holds_nothing_up() {
         let good = in_a_process_of_its_own(|| {
-            nix::sys::prctl::set_child_subreaper(true).unwrap();
-            let (mut told, tell) = std::io::pipe().unwrap();
-            // SAFETY: the children only make system calls.
-            let kernel = match unsafe { nix::unistd::fork() }.unwrap() {
-                ForkResult::Parent { child } => child,
-                ForkResult::Child => {
-                    nix::unistd::setsid().unwrap();
-                    // SAFETY: as above; this takes numbers only.
-                    unsafe { libc::prctl(libc::PR_SET_PTRACER, libc::PR_SET_PTRACER_ANY) };
-                    let traced = Pid::this();
-                    // SAFETY: as above.
-                    if let ForkResult::Child = unsafe { nix::unistd::fork() }.unwrap() {
-                        nix::unistd::setsid().unwrap();
-                        nix::sys::ptrace::seize(traced, nix::sys::ptrace::Options::empty())
-                            .unwrap();
-                        std::io::Write::write_all(&mut &tell, &[0]).unwrap();
-                    }
-                    loop {
-                        nix::unistd::pause();
-                    }
-                }
-            };
-            std::io::Read::read_exact(&mut told, &mut [0]).unwrap();
-            drop(Kernel { pid: Some(kernel), protection: Protection::default() });
-            nix::sys::signal::kill(kernel, None) == Err(Errno::ESRCH)
+            let (kernel, _) = kernel_with_a_child_that_escaped(|parent| {
+                nix::sys::ptrace::seize(parent, nix::sys::ptrace::Options::empty()).unwrap();
+            });
+            let traced = kernel.pid();
+            drop(kernel);
+            nix::sys::signal::kill(traced, None) == Err(Errno::ESRCH)
         });
         assert!(good);
+    }
+
+    /// In the place of a kernel a process that waits, and may be traced; and its child in a session
+    /// of its own, which does something to it first.
+    fn kernel_with_a_child_that_escaped(first: impl FnOnce(Pid)) -> (Kernel, Pid) {
+        nix::sys::prctl::set_child_subreaper(true).unwrap();
+        let (mut told, tell) = std::io::pipe().unwrap();
+        // SAFETY: the children only make system calls.
+        let kernel = match unsafe { nix::unistd::fork() }.unwrap() {
+            ForkResult::Parent { child } => child,
+            ForkResult::Child => {
+                nix::unistd::setsid().unwrap();
+                // SAFETY: this takes numbers only.
+                unsafe { libc::prctl(libc::PR_SET_PTRACER, libc::PR_SET_PTRACER_ANY) };
+                let parent = Pid::this();
+                // SAFETY: as above.
+                if let ForkResult::Child = unsafe { nix::unistd::fork() }.unwrap() {
+                    nix::unistd::setsid().unwrap();
+                    first(parent);
+                    let pid = Pid::this().as_raw().to_le_bytes();
+                    std::io::Write::write_all(&mut &tell, &pid).unwrap();
+                }
+                loop {
+                    nix::unistd::pause();
+                }
+            }
+        };
+        let mut pid = [0; 4];
+        std::io::Read::read_exact(&mut told, &mut pid).unwrap();
+        let kernel = Kernel { pid: Some(kernel), protection: Protection::default() };
+        (kernel, Pid::from_raw(i32::from_le_bytes(pid)))
     }
 
     /// Only such a one may adopt and collect everything below it. What the function says.
