@@ -8,11 +8,11 @@
 //! uml-test's build script compiles this crate's source into that binary and embeds it; as a
 //! library the crate exists to be found by it ([`SOURCE_DIR`]).
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod guest;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod host;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod wait;
 
 /// Directory of this crate's manifest when it was compiled.
@@ -22,7 +22,7 @@ pub const SOURCE_DIR: &str = env!("CARGO_MANIFEST_DIR");
 pub const PROTOCOL_SOURCE_DIR: &str = uml_test_protocol::SOURCE_DIR;
 
 /// The binary's `main`.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub fn main() -> std::process::ExitCode {
     // A supervisor can be PID 1 too: the first process that a host's PID namespace gets.
     if host::is_asked_for(std::env::args_os().skip(1)) || std::process::id() != 1 {
@@ -32,7 +32,7 @@ pub fn main() -> std::process::ExitCode {
 }
 
 /// The binary's `main` where there is nothing to boot.
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 pub fn main() -> std::process::ExitCode {
     std::process::ExitCode::FAILURE
 }

@@ -7,12 +7,13 @@ use std::time::Duration;
 use uml_test_protocol::Failure;
 
 use crate::outcome::{ChannelEnd, KernelExit, Phase};
-use crate::remedy::{ANOTHER_KERNEL, how_to_build};
+use crate::remedy::{ANOTHER_KERNEL, DOCTOR, how_to_build, of_set_up};
 use crate::stream::OutputStream;
 
 /// Why a guest could not be booted, or could not do what was asked of it.
 ///
-/// Its `Debug` is its text with all causes, for tests that `unwrap` it.
+/// Its `Debug` is its text with all causes, for tests that `unwrap` it, and with the end of the
+/// console of a guest that did not come up.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -76,6 +77,9 @@ pub enum Error {
         /// The limit.
         limit: Duration,
     },
+    /// The guest could not be set up.
+    #[error("the guest could not be set up: {0}{set_up}", set_up = of_set_up(.0))]
+    SetUp(Failure),
     /// The guest refused a request.
     #[error("in the guest: {0}")]
     Refused(Failure),
@@ -113,18 +117,28 @@ impl std::fmt::Debug for Error {
             write!(f, ": {error}")?;
             cause = error.source();
         }
-        Ok(())
+        match self {
+            Self::Gone { phase: Phase::Booting | Phase::SettingUp, end } => {
+                let lines: Vec<&str> = end.console.lines().collect();
+                let last = &lines[lines.len().saturating_sub(CONSOLE_LINES)..];
+                write!(f, "\n---- last lines of the guest's console ----\n{}", last.join("\n"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
+/// How much of a console is shown, in lines.
+const CONSOLE_LINES: usize = 30;
+
 /// What to do about a guest that ended before it was up.
-fn another_kernel(phase: Phase) -> &'static str {
+fn another_kernel(phase: Phase) -> String {
     match phase {
-        Phase::Booting | Phase::SettingUp => {
-            "; its console says why, or another kernel may boot: `cargo uml kernel list` (from the \
-             cargo-uml package) has them"
-        }
-        Phase::Running | Phase::Stopping => "",
+        Phase::Booting | Phase::SettingUp => format!(
+            "; the end of its console says why. {DOCTOR}. If it is the kernel: \
+             {ANOTHER_KERNEL}"
+        ),
+        Phase::Running | Phase::Stopping => String::new(),
     }
 }
 

@@ -1,6 +1,12 @@
 //! The mark by which a program that has uml-test in it is known from outside: such a program boots
 //! guests of its own, and `cargo uml`'s runner starts it on the host.
-#![expect(unsafe_code, reason = "a section's name is not checked; nothing reads this one as code")]
+#![cfg_attr(
+    target_os = "linux",
+    expect(
+        unsafe_code,
+        reason = "a section's name is not checked; nothing reads this one as code"
+    )
+)]
 
 /// An ELF note (`elf(5)`): sizes of name and description, a type of the name's owner, the name, and
 /// the description, each padded to four bytes.

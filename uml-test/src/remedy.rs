@@ -2,11 +2,31 @@
 //!
 //! Public for `cargo uml`, which says the same; hidden from the documentation.
 
+use uml_test_protocol::Failure;
+
 /// What to do about a kernel that was found and does not do. `cargo uml setup` would keep it where
 /// it is the user's own choice.
 pub const ANOTHER_KERNEL: &str = "`cargo uml kernel build` (from the cargo-uml package) builds \
     another, and `cargo uml kernel default` with the name of that one has it booted where nothing \
     else is configured";
+
+/// What to do where no kernel may boot: containers that forbid ptrace or seccomp, for one.
+pub const DOCTOR: &str =
+    "`cargo uml doctor` (from the cargo-uml package) tells whether this host lets kernels run";
+
+/// From mount(2): no such filesystem. The number is the guest's, of x86-64 Linux.
+const ENODEV: i32 = 19;
+
+/// What to do about a guest that could not be set up, if that is known; follows a description.
+pub(crate) fn of_set_up(failure: &Failure) -> String {
+    match failure.errno {
+        ENODEV => format!(
+            "; the kernel was built without that filesystem, which those of `cargo uml` have: \
+             {ANOTHER_KERNEL}"
+        ),
+        _ => String::new(),
+    }
+}
 
 /// The flavours that `cargo uml kernel build` knows.
 pub const FLAVOURS: [&str; 5] = ["base", "tiny", "smp", "debug", "coverage"];
@@ -31,7 +51,16 @@ pub fn how_to_build(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::how_to_build;
+    use uml_test_protocol::Failure;
+
+    use super::{how_to_build, of_set_up};
+
+    #[test]
+    fn a_filesystem_that_the_kernel_lacks_has_a_remedy() {
+        let lacks = of_set_up(&Failure::new("mount overlay on", "/stage/root", super::ENODEV));
+        assert!(lacks.contains("without that filesystem") && lacks.contains("cargo uml kernel"));
+        assert_eq!(of_set_up(&Failure::new("mount overlay on", "/stage/root", 22)), "");
+    }
 
     #[test]
     fn the_command_makes_a_kernel_of_that_name() {

@@ -1,13 +1,14 @@
 //! `Vm` on a real kernel: what a guest is, what a command does in it, what is left of it.
 
 use std::ffi::OsStr;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use uml_test::{Error, Vm};
+use uml_test::{Error, Traps, Vm};
 
 fn boot() -> Vm {
     Vm::builder().boot().unwrap_or_else(|error| panic!("{error}"))
@@ -70,7 +71,7 @@ fn the_hosts_files_are_there_and_writes_vanish() {
     let probe = Path::new(env!("CARGO_MANIFEST_DIR")).join("written-in-a-guest");
     let vm = boot();
     let read = vm.command("cat").arg(&manifest).output().unwrap();
-    assert_eq!(read.stdout, std::fs::read(&manifest).unwrap());
+    assert_eq!(read.stdout, fs::read(&manifest).unwrap());
     let write = format!("echo x > '{}'; cat '{0}'; rm '{}'", probe.display(), manifest.display());
     assert_eq!(sh(&vm, &write), "x\n");
     assert!(!probe.exists() && manifest.exists(), "the host saw the guest's writes");
@@ -177,10 +178,10 @@ fn a_dropped_guest_is_gone_at_once() {
     assert!(run_dir.join("root/init").exists());
     let kernels = || {
         let marker = format!("uml_dir={}", run_dir.display());
-        std::fs::read_dir("/proc")
+        fs::read_dir("/proc")
             .unwrap()
             .flatten()
-            .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
+            .filter_map(|entry| fs::read(entry.path().join("cmdline")).ok())
             .filter(|line| String::from_utf8_lossy(line).contains(&marker))
             .count()
     };
@@ -314,7 +315,7 @@ fn a_request_that_is_too_large_is_one_and_harms_nothing() {
 #[test]
 fn a_file_can_be_a_disk() {
     let image = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(image.path(), "a disk's content".repeat(1 << 10)).unwrap();
+    fs::write(image.path(), "a disk's content".repeat(1 << 10)).unwrap();
     let disk = format!("ubd0r={}", image.path().display());
     let vm = Vm::builder().cmdline(&disk).boot().unwrap();
     assert_eq!(sh(&vm, "head -c 6 /dev/ubda; blockdev --getsize64 /dev/ubda"), "a disk16384\n");
@@ -333,9 +334,74 @@ fn what_is_written_to_an_rw_dir_stays() {
     let vm = Vm::builder().rw_dir(dir.path()).boot().unwrap();
     sh(&vm, &format!("seq 100000 > '{}'", file.display()));
     vm.shutdown().unwrap();
-    let kept = std::fs::read_to_string(&file).unwrap();
+    let kept = fs::read_to_string(&file).unwrap();
     assert_eq!(kept.lines().count(), 100_000);
     assert_eq!(kept.lines().last(), Some("100000"));
+}
+
+/// What the host's kernel says of the process of a guest's kernel, and of those of its user space.
+fn on_the_host(vm: &Vm) -> (String, Vec<String>) {
+    let marker = format!("uml_dir={}\0", vm.run_dir().display());
+    let is_kernel = |process: &PathBuf| {
+        let arguments = fs::read(process.join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&arguments).contains(&marker)
+    };
+    let mut processes = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
+    let kernel = processes.find(is_kernel).expect("the kernel is a process");
+    let mut children = String::new();
+    for task in fs::read_dir(kernel.join("task")).unwrap() {
+        children += &fs::read_to_string(task.unwrap().path().join("children")).unwrap();
+    }
+    let status = |process: &Path| fs::read_to_string(process.join("status")).unwrap();
+    let stubs = children.split_whitespace().map(|id| status(&Path::new("/proc").join(id)));
+    (status(&kernel), stubs.collect())
+}
+
+fn field<'s>(status: &'s str, name: &str) -> &'s str {
+    let line = status.lines().find(|line| line.starts_with(name)).expect("a field of proc(5)");
+    line.split_once(':').unwrap().1.trim()
+}
+
+#[test]
+fn a_guest_runs_on_one_cpu_and_intercepts_calls_as_asked() {
+    let release = {
+        let vm = boot();
+        let (kernel, stubs) = on_the_host(&vm);
+        assert!(!stubs.is_empty());
+        for status in stubs.iter().chain([&kernel]) {
+            let cpus = field(status, "Cpus_allowed_list");
+            assert!(cpus.parse::<usize>().is_ok(), "not one CPU: {cpus}");
+        }
+        vm.kernel_release().to_owned()
+    };
+    let vm = Vm::builder().traps(Traps::Ptrace).boot().unwrap();
+    assert!(sh(&vm, "cat /proc/cmdline").contains(" seccomp=off "));
+    let (kernel, stubs) = on_the_host(&vm);
+    let pid = field(&kernel, "Pid");
+    assert!(stubs.iter().all(|status| field(status, "TracerPid") == pid), "{stubs:?}");
+
+    let numbers: Vec<u32> =
+        release.split(['.', '-']).take(2).map(|number| number.parse().unwrap()).collect();
+    if numbers < vec![6, 16] {
+        return; // knows nothing else
+    }
+    let vm = Vm::builder().traps(Traps::Seccomp).boot().unwrap();
+    let (_, stubs) = on_the_host(&vm);
+    assert!(stubs.iter().all(|status| field(status, "TracerPid") == "0"), "{stubs:?}");
+}
+
+#[test]
+fn what_keeps_a_guest_from_coming_up_is_shown_with_a_remedy() {
+    let error = Vm::builder().cmdline("init=/nonexistent").boot().unwrap_err();
+    let shown = error.to_string();
+    for says in ["the guest is gone while booting", "cargo uml doctor", "cargo uml kernel build"] {
+        assert!(shown.contains(says), "nothing says `{says}`: {shown}");
+    }
+    // What `unwrap` shows.
+    let shown = format!("{error:?}");
+    let (before, console) = shown.split_once("last lines of the guest's console").unwrap();
+    assert!(before.contains("cargo uml doctor"), "{shown}");
+    assert!(console.contains("nonexistent"), "{shown}");
 }
 
 #[test]
@@ -444,5 +510,5 @@ fn an_rw_dir_can_be_at_a_place_that_a_link_leads_to() {
     let vm = Vm::builder().rw_dir_at(dir.path(), &place).boot().unwrap();
     sh(&vm, "echo words > /run/app/file");
     vm.shutdown().unwrap();
-    assert_eq!(std::fs::read_to_string(dir.path().join("file")).unwrap(), "words\n");
+    assert_eq!(fs::read_to_string(dir.path().join("file")).unwrap(), "words\n");
 }

@@ -75,10 +75,21 @@ impl Invocation {
         self.nextest
     }
 
+    /// Whether nextest's list of the tests is what it will run: a rerun leaves out what passed before, which only the
+    /// run knows.
+    pub(crate) fn can_be_listed(&self) -> bool {
+        let is_rerun = |argument: &OsString| {
+            let text = argument.to_string_lossy();
+            text.starts_with("-R") || text.split('=').next() == Some("--rerun")
+        };
+        self.nextest && !self.own().iter().any(is_rerun)
+    }
+
     /// The arguments of `cargo nextest list` for the tests that would run: without those that only a run has.
     pub(crate) fn list(&self) -> Vec<OsString> {
-        const FLAGS: [&str; 9] = [
+        const FLAGS: [&str; 10] = [
             ALL,
+            "--no-run",
             "--fail-fast",
             "--ff",
             "--nff",
@@ -88,7 +99,7 @@ impl Invocation {
             "--no-input-handler",
             "--no-output-indent",
         ];
-        const WITH_VALUE: [&str; 14] = [
+        const WITH_VALUE: [&str; 21] = [
             "-j",
             "--test-threads",
             "--jobs",
@@ -103,6 +114,13 @@ impl Invocation {
             "--no-tests",
             "--max-progress-running",
             "--message-format",
+            "--message-format-version",
+            "--stress-count",
+            "--stress-duration",
+            "--debugger",
+            "--tracer",
+            "-R",
+            "--rerun",
         ];
         let mut list = Vec::new();
         let mut rest = self.arguments.iter();
@@ -114,12 +132,12 @@ impl Invocation {
             }
             let text = argument.to_string_lossy();
             let name = text.split('=').next().unwrap_or_default();
-            let is_joined_jobs = text.starts_with("-j") && !text.starts_with("--");
+            let is_joined = ["-j", "-R"].iter().any(|short| text.starts_with(short));
             if WITH_VALUE.contains(&name) {
                 if !text.contains('=') {
                     rest.next();
                 }
-            } else if !FLAGS.contains(&name) && !is_joined_jobs {
+            } else if !FLAGS.contains(&name) && !is_joined {
                 list.push(argument.clone());
             }
         }
@@ -167,11 +185,24 @@ mod tests {
     fn a_list_has_the_arguments_that_select() {
         let run = ["-j", "4", "-j2", "--retries=3", "-E", "test(x)", "--no-capture", "-p", "x"];
         let more = ["--partition", "count:1/2", "--", "--skip", "-j"];
-        let list = of(true, &[&run[..], &more].concat()).list();
+        let only_runs =
+            ["--stress-count", "3", "--message-format-version=0.1", "-Rlatest", "--no-run"];
+        let list = of(true, &[&run[..], &only_runs, &more].concat()).list();
         assert_eq!(
             list,
             ["-E", "test(x)", "-p", "x", "--partition", "count:1/2", "--", "--skip", "-j"]
         );
+    }
+
+    #[test]
+    fn a_rerun_has_no_list() {
+        for arguments in
+            [&["-R", "latest"][..], &["-Rlatest"], &["--rerun=latest"], &["--rerun", "x"]]
+        {
+            assert!(!of(true, arguments).can_be_listed(), "{arguments:?}");
+        }
+        assert!(of(true, &["-E", "test(x)", "--", "--rerun"]).can_be_listed());
+        assert!(!of(false, &[]).can_be_listed());
     }
 
     #[test]

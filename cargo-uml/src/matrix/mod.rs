@@ -131,7 +131,7 @@ impl Matrix<'_> {
             }
         }
         let mut planned = Vec::new();
-        if self.in_guests && self.invocation.is_nextest() {
+        if self.in_guests && self.invocation.can_be_listed() {
             self.heading("Listing the tests")?;
             let list =
                 tempfile::NamedTempFile::new().context("could not make a file for a list")?;

@@ -23,7 +23,8 @@ words! {
     Traps: "auto, seccomp or ptrace" {
         /// seccomp where the kernel has it (Linux 6.16 and later), else ptrace.
         Auto = "auto",
-        /// seccomp or nothing.
+        /// seccomp, and no boot where that fails. Kernels before 6.16 do not know it and use
+        /// ptrace.
         Seccomp = "seccomp",
         /// ptrace: slower, and guest user space cannot reach the kernel's own memory.
         Ptrace = "ptrace",

@@ -4,7 +4,7 @@ use std::fmt;
 
 use uml_test_protocol::Exit;
 
-use crate::remedy::ANOTHER_KERNEL;
+use crate::remedy::{ANOTHER_KERNEL, DOCTOR, of_set_up};
 
 use super::{Infrastructure, KernelExit, Outcome, Phase, TestFailure};
 
@@ -77,7 +77,8 @@ impl fmt::Display for Infrastructure {
                     f,
                     "; what it said is below. A kernel that is not User Mode Linux, lacks hostfs, or \
                      was built for a newer C library ends so: {ANOTHER_KERNEL}. So does one whose \
-                     memory file, in the run directory, finds no room"
+                     memory file, in the run directory, finds no room, or whose host forbids what \
+                     it needs: {DOCTOR}"
                 )
             }
             Self::BootTimedOut { phase, limit } => write!(
@@ -86,16 +87,7 @@ impl fmt::Display for Infrastructure {
                  host is that slow, or boot another kernel: {ANOTHER_KERNEL}"
             ),
             Self::SetupFailed(failure) => {
-                write!(f, "the agent could not set the guest up: {failure}")?;
-                match failure.errno {
-                    // ENODEV from mount(2): no such filesystem.
-                    19 => write!(
-                        f,
-                        "; the kernel was built without that filesystem, which those of `cargo uml` \
-                         have: {ANOTHER_KERNEL}"
-                    ),
-                    _ => Ok(()),
-                }
+                write!(f, "the agent could not set the guest up: {failure}{}", of_set_up(failure))
             }
             Self::SpawnFailed(failure) => {
                 write!(f, "the agent could not start the test's process: {failure}")
@@ -114,7 +106,14 @@ impl fmt::Display for Infrastructure {
                 write!(f, "the guest agent failed, which is a defect of uml-test: {message}")
             }
             Self::KernelDied(kernel) => {
-                write!(f, "the kernel process ended, neither by power-off nor by panic: {kernel}")
+                write!(f, "the kernel process ended, neither by power-off nor by panic: {kernel}")?;
+                match kernel.exit {
+                    Some(Exit::Signal(9)) => f.write_str(
+                        "; somebody on the host killed it: its own shortage of memory, or that of a \
+                         container's or job's limit, does (the host's kernel log has that)",
+                    ),
+                    _ => Ok(()),
+                }
             }
             Self::HostOutOfSpace => f.write_str(
                 "the filesystem of the run directory has no room left for the guest's memory; free \

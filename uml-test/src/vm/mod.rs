@@ -114,7 +114,7 @@ impl Vm {
             cpu: cpu(),
             host_pid: std::process::id() as i32,
         };
-        // A limit that somebody chose is one.
+        // A limit that somebody chose is one, unless it is what is there without a choice.
         let boot_limit = match config.boot_timeout == Config::default().boot_timeout {
             true => config.boot_timeout.max(needs.boot),
             false => config.boot_timeout,
@@ -395,6 +395,7 @@ pub(crate) fn boot(
         Err((Interrupted::Deadline, phase)) => {
             Err(Error::TimedOut { phase, limit: vm.boot_limit() })
         }
+        Err((Interrupted::Refused(failure), _)) => Err(Error::SetUp(failure)),
         Err((other, phase)) => Err(vm.explain(other, phase)),
     }
 }

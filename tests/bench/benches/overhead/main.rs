@@ -12,6 +12,7 @@ mod others;
 mod programs;
 
 use std::io::Read;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -94,7 +95,7 @@ fn one_command() -> Result<()> {
     Ok(vm.shutdown()?)
 }
 
-fn run(program: &std::path::Path, arguments: &[&str]) -> Result<()> {
+fn run(program: &Path, arguments: &[&str]) -> Result<()> {
     let mut child = Command::new(program).args(arguments).stdout(Stdio::piped()).spawn()?;
     let mut output = Vec::new();
     child.stdout.take().context("no pipe")?.read_to_end(&mut output)?;
@@ -116,15 +117,20 @@ fn resident() -> Result<f64> {
     ensure!(vm.command("/bin/true").status()?.success());
     let mut kib = 0;
     let marker = format!("uml_dir={}", vm.run_dir().display());
-    let mut kernels = Vec::new();
+    let mut processes = Vec::new();
     for entry in std::fs::read_dir("/proc")?.flatten() {
         let arguments = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
         if String::from_utf8_lossy(&arguments).contains(&marker) {
-            kernels.push(entry.path());
+            let tasks = std::fs::read_dir(entry.path().join("task")).into_iter().flatten();
+            for task in tasks.flatten() {
+                let children = std::fs::read_to_string(task.path().join("children"))?;
+                processes.extend(children.split_whitespace().map(|id| Path::new("/proc").join(id)));
+            }
+            processes.push(entry.path());
         }
     }
-    ensure!(!kernels.is_empty(), "no kernel process found");
-    for process in kernels {
+    ensure!(processes.len() > 1, "no kernel process with one of its user space found");
+    for process in processes {
         let rollup = std::fs::read_to_string(process.join("smaps_rollup")).unwrap_or_default();
         let line = rollup.lines().find(|line| line.starts_with("Pss:")).unwrap_or("Pss: 0 kB");
         kib += line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0);

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{PipeWriter, Read, Seek, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
@@ -136,6 +137,14 @@ impl Drop for Running {
         }
         awaited.retain(|_, count| *count > 0);
     }
+}
+
+/// Makes an executable file; `write` writes it. No process is started here meanwhile: it would have the file open for
+/// writing until it executes its own, and nobody can execute it before that ("text file busy").
+pub(crate) fn executable(path: &Path, mode: u32, write: impl FnOnce(&Path)) {
+    let _nobody_starts = awaited();
+    write(path);
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
 /// Runs a command to its end.

@@ -1,9 +1,9 @@
 //! Gates that have to be met, and those that a kernel says nothing about.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::command::executable;
 use crate::fixtures::Fixtures;
 use crate::table::Kind;
 use crate::verdicts::{Problem, wrong_kinds};
@@ -54,7 +54,6 @@ fn without_config(fixtures: &Fixtures, dir: &Path) -> PathBuf {
         kernel[at] = b'X';
     }
     let path = dir.join("silent");
-    fs::write(&path, kernel).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    executable(&path, 0o755, |path| fs::write(path, kernel).unwrap());
     path
 }

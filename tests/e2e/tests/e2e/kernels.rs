@@ -1,10 +1,10 @@
 //! Kernels that are missing, are none, do not boot, or never finish booting.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::command::executable;
 use crate::fixtures::Fixtures;
 use crate::table::Kind;
 use crate::verdicts::{Problem, wrong_kinds};
@@ -46,8 +46,7 @@ struct Case {
 pub(crate) fn silent(fixtures: &Fixtures) {
     let dir = tempfile::tempdir().unwrap();
     let kernel = dir.path().join("silent");
-    fs::write(&kernel, SILENT).unwrap();
-    fs::set_permissions(&kernel, fs::Permissions::from_mode(0o755)).unwrap();
+    executable(&kernel, 0o755, |kernel| fs::write(kernel, SILENT).unwrap());
     let env = [("UML_TEST_KERNEL", kernel.to_str().unwrap())];
     let name = "cases::verdicts::passes";
     let wanted = Wanted { only: Some(name), env: &env, ..Wanted::default() };
@@ -56,6 +55,48 @@ pub(crate) fn silent(fixtures: &Fixtures) {
     assert_eq!(shown[name].verdict, Verdict::Failed, "{text}");
     for says in ["still booting after 8s", "UML_TEST_BOOT_TIMEOUT", "cargo uml kernel build"] {
         assert!(text.contains(says), "nothing says `{says}`: {text}");
+    }
+    assert!(finished.took < LIMIT, "{:?}", finished.took);
+}
+
+/// One that nothing but `PATH` leads to, by either of its names, and none at all: then every place is named, and the
+/// command that provides one.
+pub(crate) fn along_path(fixtures: &Fixtures) {
+    let dir = tempfile::tempdir().unwrap();
+    let (empty, full) = (dir.path().join("empty"), dir.path().join("full"));
+    let cache = dir.path().join("cache");
+    for dir in [&empty, &full] {
+        fs::create_dir(dir).unwrap();
+    }
+    fs::write(empty.join("linux"), "#!/bin/sh\n").unwrap();
+    let (empty, full) = (empty.to_str().unwrap(), full.to_str().unwrap());
+    let path = format!("{empty}:{full}");
+    let name = "cases::verdicts::passes";
+    let env = [
+        ("UML_TEST_KERNEL", ""),
+        ("UML_TEST_CACHE_DIR", cache.to_str().unwrap()),
+        ("PATH", &*path),
+    ];
+    let wanted = Wanted { only: Some(name), env: &env, ..Wanted::default() };
+    for program in ["linux", "linux.uml"] {
+        let link = Path::new(full).join(program);
+        std::os::unix::fs::symlink(&fixtures.kernel, &link).unwrap();
+        let (shown, finished) = Way::Custom.run(fixtures, &wanted).unwrap();
+        assert!(shown[name].has_passed(), "{program}: {}", finished.text());
+        fs::remove_file(link).unwrap();
+    }
+    let (shown, finished) = Way::Custom.run(fixtures, &wanted).unwrap();
+    let text = &shown[name].text;
+    assert_eq!(shown[name].verdict, Verdict::Failed, "{text}");
+    let cache = cache.display();
+    for says in [
+        format!("{cache}/names/default: none"),
+        format!("{cache}/kernels/*/linux: none"),
+        format!("{empty}/linux: not an ELF executable"),
+        format!("linux and linux.uml along PATH={path}: none"),
+        "`cargo uml setup`".to_owned(),
+    ] {
+        assert!(text.contains(&says), "nothing says `{says}`: {text}");
     }
     assert!(finished.took < LIMIT, "{:?}", finished.took);
 }
@@ -91,8 +132,7 @@ pub(crate) fn all(fixtures: &Fixtures, way: Way) -> Result<(), Problem> {
 fn cases(fixtures: &Fixtures, dir: &Path) -> Vec<Case> {
     let file = |name: &str, content: &[u8], mode: u32| {
         let path = dir.join(name);
-        fs::write(&path, content).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        executable(&path, mode, |path| fs::write(path, content).unwrap());
         Some(path)
     };
     let damaged = |kernel, says: &[&'static str]| Case {

@@ -3,6 +3,7 @@
 
 mod cached;
 mod command;
+mod evidence;
 mod fixtures;
 mod gates;
 mod kernels;
@@ -12,6 +13,7 @@ mod load;
 mod marker;
 mod output;
 mod places;
+mod protection;
 mod records;
 mod removal;
 mod skips;
@@ -100,8 +102,10 @@ fn through_every_way(fixtures: &Built, repeat: usize) -> Vec<Trial> {
         ("skips", skips::table),
         ("kernels", kernels::all),
         ("gates::failures", gates::failures),
+        ("evidence::kept", evidence::kept),
         ("records::all", records::all),
         ("records::unwritable", records::unwritable),
+        ("traps::as_asked", verdicts::traps),
         ("marker::refused", marker::refused),
         ("marker::refused_with_a_page", marker::refused_with_a_page),
         ("killed::sigkill", |fixtures, way| killed::at_any_moment(fixtures, way, 0)),
@@ -160,9 +164,12 @@ fn on_the_host(fixtures: &Built, repeat: usize) -> Vec<Trial> {
         ("cached::names", cached::names),
         ("cached::last_used", cached::last_used),
         ("cached::modules", cached::modules),
+        ("kernels::along_path", kernels::along_path),
         ("kernels::silent", kernels::silent),
         ("output::without_measure", output::without_measure),
         ("places::odd_project", places::odd_project),
+        ("places::rw_dir", places::rw_dir),
+        ("protection::without_landlock", protection::without_landlock),
         ("terminal::interrupts", terminal::interrupts),
         ("verdicts::kernel_stacks", verdicts::kernel_stacks),
     ];

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::command::run;
+use crate::command::{executable, run};
 use crate::fixtures::Fixtures;
 use crate::left::Base;
 use crate::table::Kind;
@@ -58,9 +58,9 @@ pub(crate) fn odd_names(fixtures: &Fixtures, way: Way) -> Result<(), Problem> {
 }
 
 /// A project, its target directory and its working directory below a name with everything that
-/// needs quoting, in a place that guests mount anew and in one that they do not.
+/// needs quoting, in places that guests mount anew and in one that they do not.
 pub(crate) fn odd_project(fixtures: &Fixtures) {
-    for place in ["/tmp", "/var/tmp"] {
+    for place in ["/tmp", "/dev/shm", "/var/tmp"] {
         let dir = tempfile::Builder::new()
             .prefix("e2e it's \"quoted\", $HOME \\ ")
             .tempdir_in(place)
@@ -71,7 +71,7 @@ pub(crate) fn odd_project(fixtures: &Fixtures) {
         fs::write(dir.path().join("Cargo.toml"), "[package]\nname = \"odd\"\n").unwrap();
         for binary in [&fixtures.libtest, &fixtures.custom] {
             let copy = deps.join(binary.file_name().unwrap());
-            fs::copy(binary, &copy).unwrap();
+            executable(&copy, 0o755, |copy| assert!(fs::copy(binary, copy).unwrap() > 0));
             let base = Base::new();
             let mut command = fixtures.command(&copy, base.path());
             command.current_dir(dir.path()).env("CARGO_MANIFEST_DIR", dir.path());
@@ -84,6 +84,31 @@ pub(crate) fn odd_project(fixtures: &Fixtures) {
             assert!(fails.text().contains("arithmetic of fixtures"), "{}", fails.text());
             base.assert_empty();
         }
+    }
+}
+
+/// What a test writes to a directory that its package's manifest gives it is on the host, and nothing else is.
+pub(crate) fn rw_dir(fixtures: &Fixtures) {
+    for binary in [&fixtures.libtest, &fixtures.custom] {
+        let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+        let given = dir.path().join("given");
+        fs::create_dir(&given).unwrap();
+        let manifest = "[package]\nname = \"rw\"\n\
+                        [package.metadata.uml-test]\nrw-dirs = [\"given\"]\n";
+        fs::write(dir.path().join("Cargo.toml"), manifest).unwrap();
+        let base = Base::new();
+        let mut command = fixtures.command(binary, base.path());
+        command.args(["--exact", "cases::host::writes_for_the_host"]);
+        command.env("CARGO_MANIFEST_DIR", dir.path()).env("E2E_PLACE", dir.path());
+        let said = run(&mut command, LIMIT);
+        assert!(said.status.success(), "{}", said.text());
+        let mut names: Vec<_> =
+            fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["Cargo.toml", "given"]);
+        let kept = fs::read(given.join("kept")).unwrap();
+        assert!(kept.len() == 4 << 20 && kept.iter().all(|byte| *byte == 7), "{}", kept.len());
+        base.assert_empty();
     }
 }
 

@@ -209,10 +209,10 @@ pub(crate) const ROWS: &[Row] = &[
     Row::fails("guests::crashes_the_kernel", Kind::KernelPanicked, ": sysrq triggered crash"),
     Row::fails("guests::crashes_the_kernel_where_a_panic_is_due", Kind::KernelPanicked, ": sysrq")
         .should_panic(),
-    Row::fails("guests::uses_more_memory_than_there_is", Kind::OutOfMemory, "the test's process"),
-    Row::fails("guests::uses_more_memory_where_a_panic_is_due", Kind::OutOfMemory, "process")
+    Row::fails("guests::uses_more_memory_than_there_is", Kind::OutOfMemory, "(`glutton`)"),
+    Row::fails("guests::uses_more_memory_where_a_panic_is_due", Kind::OutOfMemory, "(`glutton`)")
         .should_panic(),
-    Row::fails("guests::uses_more_memory_without_a_log_to_tell", Kind::OutOfMemory, "process"),
+    Row::fails("guests::uses_more_memory_without_a_log_to_tell", Kind::OutOfMemory, "(`glutton`)"),
     Row::passes("devices::junk_on_every_serial_line"),
     Row::fails("devices::junk_on_every_serial_line_and_panics", Kind::Panicked, "beside the junk"),
     Row::fails(

@@ -4,6 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::command::executable;
 use crate::fixtures::{Fixtures, package_dir, target_dir, workspace_dir};
 
 /// `nobody`, by convention.
@@ -48,8 +49,7 @@ impl Copies {
         let files = [&fixtures.libtest, &fixtures.custom].map(|file| (file, copies.of(file)));
         for (from, to) in files.into_iter().chain([(&fixtures.kernel, copies.kernel())]) {
             fs::create_dir_all(to.parent().unwrap()).unwrap();
-            fs::copy(from, &to).unwrap();
-            fs::set_permissions(&to, Permissions::from_mode(0o755)).unwrap();
+            executable(&to, 0o755, |to| assert!(fs::copy(from, to).unwrap() > 0));
         }
         copies
     }
