@@ -100,7 +100,7 @@ fn one(
 }
 
 /// Asks again and again until there is something.
-fn awaited<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn awaited<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(found) = ask() {

@@ -13,6 +13,7 @@ mod load;
 mod marker;
 mod output;
 mod places;
+mod process;
 mod protection;
 mod records;
 mod removal;
@@ -105,7 +106,6 @@ fn through_every_way(fixtures: &Built, repeat: usize) -> Vec<Trial> {
         ("evidence::kept", evidence::kept),
         ("records::all", records::all),
         ("records::unwritable", records::unwritable),
-        ("traps::as_asked", verdicts::traps),
         ("marker::refused", marker::refused),
         ("marker::refused_with_a_page", marker::refused_with_a_page),
         ("killed::sigkill", |fixtures, way| killed::at_any_moment(fixtures, way, 0)),
@@ -120,6 +120,8 @@ fn through_every_way(fixtures: &Built, repeat: usize) -> Vec<Trial> {
         ("places::odd_names", places::odd_names),
         ("places::tmpdir_does_not_matter", places::tmpdir_does_not_matter),
         ("places::unwritable", places::unwritable),
+        ("process::traps", process::traps),
+        ("process::slots", process::slots),
         ("removal::of_a_tree", removal::of_a_tree),
     ];
     // Ten seconds of work for a CPU, whatever is asked for.

@@ -78,20 +78,6 @@ pub(crate) fn ignored_on_request(fixtures: &Fixtures, way: Way) -> Result<(), Pr
     if problems.is_empty() { Ok(()) } else { Err(Problem::Wrong(problems)) }
 }
 
-/// The variable decides of the kernel's way to intercept system calls: what "in both modes" rests on.
-pub(crate) fn traps(fixtures: &Fixtures, way: Way) -> Result<(), Problem> {
-    let name = "cases::host::runs_with_traps";
-    for (traps, argument) in [("ptrace", "off"), ("seccomp", "on"), ("auto", "auto")] {
-        let env = [("UML_TEST_TRAPS", traps), ("E2E_TRAPS", argument)];
-        let wanted = Wanted { only: Some(name), env: &env, ..Wanted::default() };
-        let Some((shown, finished)) = way.run(fixtures, &wanted) else {
-            return Err(Problem::NoNextest);
-        };
-        assert!(shown[name].has_passed(), "{traps}: {}", finished.text());
-    }
-    Ok(())
-}
-
 /// The report of a test that hangs in the guest's kernel says where, if the kernel has the time to:
 /// on a loaded machine not every time.
 pub(crate) fn kernel_stacks(fixtures: &Fixtures) {
