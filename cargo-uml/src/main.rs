@@ -4,6 +4,9 @@
 //! documents where, [`command`] has what each subcommand does. stdout carries results only (a kernel's path, a
 //! listing), stderr everything else.
 
+#[cfg(not(target_os = "linux"))]
+compile_error!("cargo uml is for Linux: a User Mode Linux kernel is a process of a Linux host");
+
 mod cli;
 mod command;
 mod doctor;

@@ -11,7 +11,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use syn::{Expr, ExprLit, Lit, Meta};
 
 use crate::function::{Role, display, role};
-use crate::neighbours::bracketed;
+use crate::neighbours::{applied, bracketed};
 
 /// A function with a test attribute above its `#[uml_test]`.
 #[derive(Debug, PartialEq, Eq)]
@@ -55,7 +55,8 @@ impl Search<'_> {
         while let Some(token) = tokens.next() {
             match token {
                 TokenTree::Punct(punct) if punct.as_char() == '#' => {
-                    attributes.extend(bracketed(&mut tokens).and_then(|a| syn::parse2(a).ok()));
+                    let attribute = bracketed(&mut tokens).and_then(|a| syn::parse2(a).ok());
+                    attributes.extend(attribute.into_iter().flat_map(applied));
                 }
                 TokenTree::Ident(keyword) if keyword == "fn" => {
                     if let Some(TokenTree::Ident(name)) = tokens.peek() {
@@ -161,6 +162,13 @@ mod tests {
         fn drop(&mut self) {
             fs::remove_dir_all(&self.0).unwrap();
         }
+    }
+
+    #[test]
+    fn finds_a_conditional_attribute() {
+        let text = "#[cfg_attr(all(), test)]\n#[cfg_attr(all(), uml_test)]\nfn f() {}\n\
+                    #[cfg_attr(test, allow(x))]\n#[uml_test]\nfn g() {}";
+        assert_eq!(Files::new("conditional", &[("root.rs", text)]).found(), ["root.rs: test f"]);
     }
 
     #[test]

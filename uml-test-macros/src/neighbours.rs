@@ -13,7 +13,8 @@
 //! show; those go unnoticed.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
-use syn::{Meta, Path};
+use syn::punctuated::Punctuated;
+use syn::{Meta, Path, Token};
 
 use crate::function::{Role, role};
 
@@ -74,12 +75,21 @@ fn offset(text: &str, Place { line, column }: Place) -> Option<usize> {
 /// Whether an attribute that ends in `test` (`#[test]`, `#[tokio::test(…)]`, `#[rstest]`), or one
 /// of the other frameworks' may be in this text.
 fn names_a_test_attribute(text: &str) -> bool {
+    let path = |attribute: &str| {
+        let path = attribute.split([']', '(', ')', '=']).next().unwrap_or_default();
+        syn::parse_str::<Path>(&path.replace(char::is_whitespace, "")).ok()
+    };
+    let is_test = |path: Path| {
+        matches!(role(&path), Role::Test | Role::TokioTest | Role::Rstest | Role::ForeignTest)
+    };
     text.match_indices("#[").any(|(start, _)| {
         let attribute = &text[start + 2..];
-        let path = attribute.split([']', '(', '=']).next().unwrap_or_default();
-        let path = path.replace(char::is_whitespace, "");
-        syn::parse_str::<Path>(&path).is_ok_and(|path| {
-            matches!(role(&path), Role::Test | Role::TokioTest | Role::Rstest | Role::ForeignTest)
+        path(attribute).is_some_and(|outer| match outer.is_ident("cfg_attr") {
+            true => {
+                let inner = attribute.split(']').next().unwrap_or_default();
+                inner.split(',').skip(1).filter_map(path).any(is_test)
+            }
+            false => is_test(outer),
         })
     })
 }
@@ -140,8 +150,19 @@ pub(crate) fn bracketed(tokens: &mut Tokens) -> Option<TokenStream> {
 }
 
 fn paths(attributes: impl IntoIterator<Item = TokenStream>) -> Vec<Path> {
-    let path = |tokens| syn::parse2::<Meta>(tokens).ok().map(|meta| meta.path().clone());
-    attributes.into_iter().filter_map(path).collect()
+    let metas = attributes.into_iter().filter_map(|tokens| syn::parse2(tokens).ok());
+    metas.flat_map(applied).map(|meta| meta.path().clone()).collect()
+}
+
+/// The attributes that `#[cfg_attr]` applies where its condition holds, which nothing here can tell;
+/// any other attribute itself.
+pub(crate) fn applied(meta: Meta) -> Vec<Meta> {
+    let Meta::List(list) = &meta else { return vec![meta] };
+    if !list.path.is_ident("cfg_attr") {
+        return vec![meta];
+    }
+    let inner = list.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated);
+    inner.into_iter().flatten().skip(1).flat_map(applied).collect()
 }
 
 fn contains_mark(tokens: TokenStream) -> bool {
@@ -195,6 +216,15 @@ mod tests {
         let Neighbours { above, below } = neighbours(text, Place { line: 2, column: 19 });
         assert_eq!(above.iter().map(display).collect::<Vec<_>>(), ["test"]);
         assert_eq!(below.iter().map(display).collect::<Vec<_>>(), ["below"]);
+    }
+
+    #[test]
+    fn looks_into_conditional_attributes() {
+        assert_eq!(above("#[cfg_attr(all(), test)]\n#[uml_test]\nfn f() {}"), ["test"]);
+        let text =
+            "#[cfg_attr(all(a, b), allow(x), cfg_attr(c, tokio::test(d)))]\n#[uml_test]\nfn f() {}";
+        assert_eq!(above(text), ["allow", "tokio::test"]);
+        assert_eq!(above("#[cfg_attr(test, allow(x))]\n#[uml_test]\nfn f() {}"), [""; 0]);
     }
 
     #[test]

@@ -23,6 +23,10 @@ fn test_around() {}
 #[cfg_attr(all(), uml_test)] //~ the `#[test]` above `#[uml_test]`
 fn test_above_a_conditional_one() {}
 
+#[cfg_attr(all(), test)]
+#[uml_test] //~ the `#[test]` above `#[uml_test]`
+fn conditional_test_above() {}
+
 #[rstest]
 #[uml_test] //~ `#[uml_test]` before a `#[case]` belongs to that case alone
 #[case(1)]
