@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::command::{executable, run};
+use crate::command::run;
 use crate::fixtures::Fixtures;
 use crate::left::Base;
 use crate::table::Kind;
@@ -59,32 +59,27 @@ pub(crate) fn odd_names(fixtures: &Fixtures, way: Way) -> Result<(), Problem> {
 
 /// A project, its target directory and its working directory below a name with everything that
 /// needs quoting, in places that guests mount anew and in one that they do not.
-pub(crate) fn odd_project(fixtures: &Fixtures) {
+pub(crate) fn odd_project(fixtures: &Fixtures, way: Way) -> Result<(), Problem> {
     for place in ["/tmp", "/dev/shm", "/var/tmp"] {
         let dir = tempfile::Builder::new()
             .prefix("e2e it's \"quoted\", $HOME \\ ")
             .tempdir_in(place)
             .unwrap();
-        let deps = dir.path().join("target/debug/deps");
-        fs::create_dir_all(&deps).unwrap();
-        fs::write(dir.path().join("target/CACHEDIR.TAG"), "").unwrap();
-        fs::write(dir.path().join("Cargo.toml"), "[package]\nname = \"odd\"\n").unwrap();
-        for binary in [&fixtures.libtest, &fixtures.custom] {
-            let copy = deps.join(binary.file_name().unwrap());
-            executable(&copy, 0o755, |copy| assert!(fs::copy(binary, copy).unwrap() > 0));
-            let base = Base::new();
-            let mut command = fixtures.command(&copy, base.path());
-            command.current_dir(dir.path()).env("CARGO_MANIFEST_DIR", dir.path());
-            let passes = run(command.args(["--exact", PASSES]), LIMIT);
-            assert!(passes.status.success(), "{}", passes.text());
-            let mut command = fixtures.command(&copy, base.path());
-            command.current_dir(dir.path()).env("CARGO_MANIFEST_DIR", dir.path());
-            let fails = run(command.args(["--exact", "cases::verdicts::asserts"]), LIMIT);
-            assert_eq!(fails.code(), 101, "{}", fails.text());
-            assert!(fails.text().contains("arithmetic of fixtures"), "{}", fails.text());
-            base.assert_empty();
+        let copies = Copies::new(fixtures, dir.path());
+        let fails = "cases::verdicts::asserts";
+        for (name, verdict, says) in
+            [(PASSES, Verdict::Passed, ""), (fails, Verdict::Failed, "arithmetic of fixtures")]
+        {
+            let wanted = Wanted { only: Some(name), copies: Some(&copies), ..Wanted::default() };
+            let Some((shown, finished)) = way.run(fixtures, &wanted) else {
+                return Err(Problem::NoNextest);
+            };
+            assert_eq!(shown[name].verdict, verdict, "{place}: {}", finished.text());
+            assert!(shown[name].text.contains(says), "{place}: {:?}", shown[name]);
+            assert!(finished.took < LIMIT, "{place}: {:?}", finished.took);
         }
     }
+    Ok(())
 }
 
 /// What a test writes to a directory that its package's manifest gives it is on the host, and nothing else is.

@@ -46,6 +46,9 @@ impl Copies {
         fs::create_dir_all(copies.package_dir()).unwrap();
         // nextest wants to see one, and does not read it.
         fs::write(copies.workspace().join("Cargo.toml"), "").unwrap();
+        // By which uml-test knows a target directory.
+        fs::create_dir_all(copies.target()).unwrap();
+        fs::write(copies.target().join("CACHEDIR.TAG"), "").unwrap();
         let files = [&fixtures.libtest, &fixtures.custom].map(|file| (file, copies.of(file)));
         for (from, to) in files.into_iter().chain([(&fixtures.kernel, copies.kernel())]) {
             fs::create_dir_all(to.parent().unwrap()).unwrap();
