@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::sys::personality::{self, Persona};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::unistd::{ForkResult, Pid};
@@ -249,6 +250,8 @@ impl Launch {
         // Every host file that the guest has open is a descriptor here, and guest memory a file.
         // Of descriptors the supervisor has as many as there may be already.
         super::raise_limit(Resource::RLIMIT_FSIZE);
+        // User Mode Linux wants its addresses fixed. It would do that itself, and then execute its file once more.
+        let _ = personality::set(Persona::ADDR_NO_RANDOMIZE);
         // A CPU that went away since is no reason not to run.
         let _ = seat.map(Seat::take);
         let _ =
