@@ -29,9 +29,9 @@ struct Cli {
 pub(crate) enum Command {
     /// Provide the kernel that uml-test boots, building it if there is none
     ///
-    /// Prints the default kernel's path on stdout. Without one, or with one that an older version of this command
-    /// built, builds the best kernel source package of the machine's own package mirror, or a release of kernel.org
-    /// where the mirror has no tested version; no root is needed to fetch it. Missing build tools are installed through apt when run as root, and named otherwise.
+    /// Prints the default kernel's path on stdout. Without one builds the best kernel source package of the machine's own package mirror, or a release of kernel.org
+    /// where the mirror has no tested version; no root is needed to fetch it. One that an older version of this
+    /// command built is built again, of the same series. Missing build tools are installed through apt when run as root, and named otherwise.
     Setup(SetupArguments),
     /// Check whether guests run on this host; if not, say why and what to do
     ///
@@ -52,12 +52,20 @@ pub(crate) enum Command {
     /// and the exit status, is cargo's.
     Test(CargoArguments),
     /// Run cargo bench with each program in a guest
+    ///
+    /// The guest's options (see cargo uml test) may stand among cargo's.
     Bench(CargoArguments),
     /// Run cargo run with the program in a guest
+    ///
+    /// The guest's options (see cargo uml test) may stand among cargo's.
     Run(CargoArguments),
     /// Run cargo nextest with each test in a guest of its own
+    ///
+    /// The guest's options (see cargo uml test) may stand among cargo's.
     Nextest(CargoArguments),
     /// Run cargo llvm-cov with each test binary in a guest
+    ///
+    /// The guest's options (see cargo uml test) may stand among cargo's.
     LlvmCov(CargoArguments),
     /// Run a program in a guest
     ///

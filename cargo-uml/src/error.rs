@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use uml_test::remedy::how_to_build;
+
 use crate::kernel::fragment::Dropped;
 use crate::kernel::version::{Version, Wanted};
 
@@ -203,6 +205,11 @@ pub(crate) enum Error {
          `cargo uml kernel list` shows them"
     )]
     UnknownKernel { name: String, known: String },
+    #[error(
+        "the kernel {name} is damaged: {path} has no kernel in it, or no readable kernel.toml; remove that directory, and \
+         `{}` builds it again", how_to_build(name), path = path.display()
+    )]
+    DamagedKernel { name: String, path: PathBuf },
     #[error("could not write {path}", path = path.display())]
     Metadata {
         path: PathBuf,
@@ -230,6 +237,7 @@ impl Error {
             | Error::Spawn { .. }
             | Error::Command { .. }
             | Error::UnknownKernel { .. }
+            | Error::DamagedKernel { .. }
             | Error::TreeChanged { .. }
             | Error::OutputChanged { .. }
             | Error::Metadata { .. } => EXIT_FAILURE,

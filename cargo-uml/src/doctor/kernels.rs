@@ -76,7 +76,8 @@ pub(crate) fn cached() -> Finding {
             CACHE,
             found,
             format!(
-                "remove what is damaged in {place}/kernels, then `cargo uml setup` builds it again"
+                "remove what is damaged in {place}/kernels, and build it again: `cargo uml setup` builds the \
+                 default, `cargo uml kernel build` any other"
             ),
         )
     } else if !dangling.is_empty() {

@@ -140,7 +140,12 @@ impl Cache {
     pub(crate) fn named(&self, text: &str) -> Result<Kernel, Error> {
         let unknown = || Error::UnknownKernel { name: text.to_owned(), known: self.known() };
         let id = self.resolve(text).ok_or_else(unknown)?;
-        self.list().into_iter().find(|kernel| kernel.id() == id).ok_or_else(unknown)
+        let path = self.kernels().join(id);
+        match Kernel::read(&path) {
+            Some(kernel) => Ok(kernel),
+            None if path.is_dir() => Err(Error::DamagedKernel { name: text.to_owned(), path }),
+            None => Err(unknown()),
+        }
     }
 
     /// The executable of the kernel that a name, or an id, stands for. It need not be there.

@@ -69,7 +69,11 @@ const SIGNS: [(&str, &str); 8] = [
 
 /// The package whose absence a build's first error shows.
 pub(crate) fn package_for(error: &str) -> Option<&'static str> {
-    SIGNS.into_iter().find(|(sign, _)| error.contains(sign)).map(|(_, package)| package)
+    // As dash has it, and as bash does.
+    let shows = |sign: &str| {
+        error.contains(sign) || error.contains(&sign.replace(": not found", ": command not found"))
+    };
+    SIGNS.into_iter().find(|(sign, _)| shows(sign)).map(|(_, package)| package)
 }
 
 /// Makes sure that `tools` are there: installs what is missing through apt as root, else fails naming it.

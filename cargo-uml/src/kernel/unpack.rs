@@ -150,8 +150,9 @@ fn top_directory(unpacked: &Path) -> Result<PathBuf, Error> {
         return Ok(unpacked.to_path_buf());
     }
     let entries = fs::read_dir(unpacked).map_err(Error::io("list", unpacked))?;
-    let mut directories = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir());
-    Ok(directories.next().unwrap_or_else(|| unpacked.to_path_buf()))
+    let mut inside = entries.flatten().map(|entry| entry.path());
+    let tree = inside.find(|path| path.join("Makefile").exists());
+    Ok(tree.unwrap_or_else(|| unpacked.to_path_buf()))
 }
 
 pub(crate) fn shown(path: &Path) -> String {

@@ -20,6 +20,18 @@ use crate::report::Reporter;
 const TARGETS: [&str; 3] =
     ["x86_64-unknown-linux-gnu", "x86_64-unknown-linux-musl", "x86_64-alpine-linux-musl"];
 
+/// What a toolchain on such a host may be for besides. Its programs go to a guest as well, which refuses those that it
+/// can't run: none shall run on the host without a word.
+const RELATED: [&str; 7] = [
+    "x86_64-unknown-linux-gnuasan",
+    "x86_64-unknown-linux-gnux32",
+    "x86_64-chimera-linux-musl",
+    "i586-unknown-linux-gnu",
+    "i586-unknown-linux-musl",
+    "i686-unknown-linux-gnu",
+    "i686-unknown-linux-musl",
+];
+
 /// cargo's word for the host's own.
 const HOST_TUPLE: &str = "host-tuple";
 
@@ -42,6 +54,7 @@ pub(crate) fn run(
             ""
         }
     );
+    options.check()?;
     if let Some(report) = &options.test.junit {
         junit::begin(report)?;
     }
@@ -70,7 +83,7 @@ pub(crate) fn with_kernel(cargo: &mut Command, kernel: &Path, isolate: bool) -> 
 /// Has `cargo` start programs with this program.
 fn set_runner(cargo: &mut Command, options: &RunnerOptions) -> anyhow::Result<()> {
     let runner = format!("{} runner", this_program()?);
-    for target in TARGETS {
+    for target in TARGETS.into_iter().chain(RELATED) {
         cargo.env(runner_variable(target), &runner);
     }
     parent::pass_by(cargo);
@@ -117,7 +130,8 @@ fn runner_variable(target: &str) -> String {
 
 /// The variables that are set for cargo and its runner.
 pub(super) fn variables() -> impl Iterator<Item = String> {
-    TARGETS.into_iter().map(runner_variable).chain([VARIABLE, parent::VARIABLE].map(str::to_owned))
+    let targets = TARGETS.into_iter().chain(RELATED);
+    targets.map(runner_variable).chain([VARIABLE, parent::VARIABLE].map(str::to_owned))
 }
 
 /// Provides a kernel where there is none, as `cargo uml setup` does. What else is wrong, the guest will say.

@@ -4,26 +4,37 @@ use std::fs::{self, File};
 use std::io::{self, BufReader};
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use nix::fcntl::{Flock, FlockArg};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::isolate::{Outcome, TestResult};
 
-/// Forgets the report of an earlier run, to which this one's binaries would add.
+/// Puts a report without tests into the place of an earlier run's, for this one's binaries to add to. Any other file
+/// stays.
 pub(crate) fn begin(path: &Path) -> anyhow::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("remove the last {}", path.display()))
+    let doing = || format!("write the JUnit report {}", path.display());
+    match File::open(path) {
+        Ok(file) => {
+            let is_one = file.metadata().with_context(doing)?.len() == 0
+                || Report::deserialize(BufReader::new(file)).is_ok();
+            ensure!(
+                is_one,
+                "{}: is there already, and no JUnit report: remove it, or name another file",
+                path.display()
+            );
         }
-        _ => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(doing),
     }
+    fs::create_dir_all(directory_of(path)).with_context(doing)?;
+    write(path, &Report::new("cargo-uml"))
 }
 
 /// Adds the results of a binary to the report in a file. Each is run by a process of its own.
 pub(crate) fn add(path: &Path, binary: &str, results: &[TestResult]) -> anyhow::Result<()> {
     let doing = || format!("write the JUnit report {}", path.display());
-    let dir = path.parent().unwrap_or(Path::new("/"));
+    let dir = directory_of(path);
     fs::create_dir_all(dir).with_context(doing)?;
     let _lock = lock(dir).with_context(doing)?;
     let mut report = match File::open(path) {
@@ -32,6 +43,16 @@ pub(crate) fn add(path: &Path, binary: &str, results: &[TestResult]) -> anyhow::
         Err(error) => return Err(error).with_context(doing),
     };
     report.add_test_suite(suite(binary, results));
+    write(path, &report)
+}
+
+/// The report's path is absolute.
+fn directory_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("/"))
+}
+
+fn write(path: &Path, report: &Report) -> anyhow::Result<()> {
+    let doing = || format!("write the JUnit report {}", path.display());
     let text = report.to_string().with_context(doing)?;
     // Not a temporary file, which would be for this user alone.
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -103,7 +124,22 @@ mod tests {
         assert_eq!(left.len(), 1, "{left:?}");
 
         begin(&path).unwrap();
-        assert!(!path.exists());
+        let tests =
+            || Report::deserialize_from_str(&fs::read_to_string(&path).unwrap()).unwrap().tests;
+        assert_eq!(tests(), 0);
+        add(&path, "x/one", &[result("a", Outcome::Passed)]).unwrap();
+        assert_eq!(tests(), 1);
+    }
+
+    #[test]
+    fn what_is_no_report_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("Cargo.toml");
+        fs::write(&path, "[package]\n").unwrap();
+        let error = begin(&path).unwrap_err().to_string();
+        assert!(error.contains("no JUnit report"), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "[package]\n");
+        fs::write(&path, "").unwrap();
         begin(&path).unwrap();
     }
 }

@@ -51,6 +51,14 @@ impl LibtestArguments {
         selection
     }
 
+    /// The test that is asked for, if it is one by its exact name.
+    pub(super) fn the_one(&self) -> Option<&str> {
+        match &self.filters[..] {
+            [name] if self.exact => name.to_str(),
+            _ => None,
+        }
+    }
+
     /// Whether the report is for programs.
     pub(super) fn is_json(&self) -> bool {
         matches!(self.format, Some(FormatSetting::Json))

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::{Args, CommandFactory, FromArgMatches};
 use serde::{Deserialize, Serialize};
 
+use super::watch::Watch;
 use crate::kernel::cache::Cache;
 use crate::kernel::names::Name;
+use crate::matrix;
 
 /// How the options get past cargo to the runner: as JSON.
 pub(super) const VARIABLE: &str = "CARGO_UML_OPTIONS";
@@ -191,6 +193,21 @@ fn variable(text: &str) -> Result<(String, String), String> {
 }
 
 impl RunnerOptions {
+    /// Says what would be wrong in every guest, before cargo has compiled for minutes.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        if let Some(kernel) = &self.guest.kernel {
+            matrix::choose(&[kernel.into()], Cache::locate().ok().as_ref())?;
+        }
+        for dir in &self.guest.rw_dir {
+            ensure!(
+                dir.host.is_dir(),
+                "--rw-dir {}: not a directory on the host",
+                dir.host.display()
+            );
+        }
+        Watch::new(self.test.deny_skips.as_deref()).map(drop)
+    }
+
     /// Takes these options out of a command line that is otherwise cargo's, wherever they stand before a `--`, and with
     /// `cargo run` before the program's arguments.
     pub(crate) fn extract(

@@ -102,12 +102,13 @@ fn is_shared(name: &OsStr) -> bool {
     Pattern::of(OsStr::from_bytes(name)).merges && !name.windows(2).any(|two| two == b"%p")
 }
 
-/// Whether a directory has more in it than profiles: the working directory and those above it, and the places for
-/// temporary files, of which a guest has fresh ones.
+/// Whether a directory has more in it than profiles: the working directory, the user's own and those above them, and
+/// the places for temporary files, of which a guest has fresh ones.
 fn is_broad(dir: &Path, working_directory: &Path) -> bool {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let dir = real(dir);
     real(working_directory).starts_with(&dir)
+        || std::env::home_dir().is_some_and(|home| real(&home).starts_with(&dir))
         || ["/tmp", "/var/tmp", "/run", "/dev/shm"].iter().any(|fresh| dir == Path::new(fresh))
 }
 
@@ -132,15 +133,16 @@ fn copy_all(from: &Path, to: &Path, pattern: &OsStr) -> anyhow::Result<()> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         // Of a link this is the link's own, and a pipe would have the reader wait.
-        let is_one = entry.file_type()?.is_file()
-            && pattern.matches(&entry.file_name())
-            && is_profile(&entry.path())?;
-        if is_one {
-            let name = entry.file_name();
-            let copied = copy(&entry.path(), &to.join(&name), pattern.merges)
-                .with_context(|| format!("could not keep {}", name.display()));
-            result = result.and(copied);
+        let name = entry.file_name();
+        if !entry.file_type()?.is_file() || !pattern.matches(&name) {
+            continue;
         }
+        let copied = match is_profile(&entry.path()) {
+            Ok(true) => copy(&entry.path(), &to.join(&name), pattern.merges),
+            Ok(false) => Ok(()),
+            Err(error) => Err(error.into()),
+        };
+        result = result.and(copied.with_context(|| format!("could not keep {}", name.display())));
     }
     result
 }
@@ -267,6 +269,7 @@ mod tests {
         let broad = |dir: &str| is_broad(&work.path().join(dir), work.path());
         assert!(broad(".") && broad("..") && broad("/tmp") && broad("/"));
         assert!(!broad("target/cov") && !is_broad(Path::new("/opt"), work.path()));
+        assert!(is_broad(&std::env::home_dir().unwrap(), work.path()));
     }
 
     #[test]

@@ -4,10 +4,12 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use clap::Parser;
 use uml_test::Record;
 
 use super::guest::{self, Ended};
 use super::isolate::{self, Outcome, TestResult};
+use super::libtest::LibtestArguments;
 use super::options::RunnerOptions;
 use super::watch::Found;
 use crate::report::Reporter;
@@ -62,6 +64,10 @@ pub(crate) fn of_run(
 
 /// The test that a binary is asked to run, if it is one by its exact name.
 pub(crate) fn the_one_test(arguments: &[OsString]) -> Option<String> {
+    if let Ok(arguments) = LibtestArguments::try_parse_from(arguments) {
+        return arguments.the_one().map(str::to_owned);
+    }
+    // With an option that is not known here, whose value may be taken for a name.
     let arguments: Vec<&str> =
         arguments.iter().map(|argument| argument.to_str()).collect::<Option<_>>()?;
     let mut names = arguments.iter().filter(|argument| !argument.starts_with('-'));
@@ -107,6 +113,9 @@ mod tests {
         assert_eq!(test(&["--exact", "a::b", "--nocapture"]).as_deref(), Some("a::b"));
         assert_eq!(test(&["a", "--exact", "--ignored"]).as_deref(), Some("a"));
         assert_eq!(test(&["a"]), None);
+        assert_eq!(test(&["--exact", "--skip", "a"]), None);
+        assert_eq!(test(&["--exact", "--skip", "b", "a"]).as_deref(), Some("a"));
+        assert_eq!(test(&["--exact", "--unknown", "a"]).as_deref(), Some("a"));
         assert_eq!(test(&["--exact", "a", "b"]), None);
         assert_eq!(test(&[]), None);
     }

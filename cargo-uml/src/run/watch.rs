@@ -8,9 +8,11 @@ use uml_test::OutputStream;
 
 use super::options::TestOptions;
 
-/// How tests say that they skip themselves for want of something. Each needs both words, as one alone is in many a
-/// program's honest output.
-const IDIOMS: [&str; 5] = [
+/// How tests say that they skip themselves for want of something. One word is not enough, as it is in many a program's
+/// honest output, unless nothing else or a colon is behind it.
+const IDIOMS: [&str; 7] = [
+    r"^\W*skipp(ing|ed)(:|\W*$)",
+    r"\bskip(s|ped|ping)?\b.*\b(eperm|eacces|enosys|enotsup|eopnotsupp|not permitted|denied)\b",
     r"\bskip(s|ped|ping)?\b.*\b(tests?|root|privileges?|permissions?|capabilit(y|ies)|cap_[a-z_]+|kernel|modules?|support(ed)?|unsupported|available|unavailable|missing|sudo|requires?|needs?)\b",
     r"\b(root|privileges?|permissions?|capabilit(y|ies)|cap_[a-z_]+|kernel|modules?|support(ed)?|unsupported|available|unavailable|missing|sudo|requires?|needs?)\b.*\bskip(s|ped|ping)?\b",
     r"\b(requires?|needs?|must (be )?run( this)?( test)?( as| with)?|only (runs )?(as|with)|run (it |this |the tests? )?(as|with)) (to be )?(root|sudo|cap_[a-z_]+|super-?user)\b",
@@ -198,6 +200,10 @@ mod tests {
             "Test requires root, skipping",
             "This test must be run as root",
             "SKIP: not supported by this kernel",
+            "Skipping: Operation not permitted",
+            "SKIPPED: EPERM",
+            "Skipping...",
+            "mount: skipping, EACCES",
             "warning: not running as root, nothing is tested",
             "ignoring this test: no /dev/kvm",
             "test mount::binds ... skipped, needs CAP_SYS_ADMIN",
@@ -212,6 +218,7 @@ mod tests {
             r#"{ "type": "test", "event": "ignored", "name": "a", "message": "requires root" }"#,
             "test src/kernel.rs - skip (line 3) ... ok",
             "skipping 3 bytes",
+            "3 bytes skipped:",
             "the root of the tree",
             "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out",
         ] {

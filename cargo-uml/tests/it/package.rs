@@ -90,6 +90,11 @@ impl Package {
         fs::write(path, text).unwrap();
     }
 
+    pub(crate) fn append(&self, name: &str, text: &str) {
+        let before = fs::read_to_string(self.directory.path().join(name)).unwrap();
+        self.write(name, &(before + text));
+    }
+
     pub(crate) fn uml(&self, arguments: &[&str]) -> Command {
         let mut command = uml(arguments);
         command.current_dir(self.directory.path());

@@ -84,6 +84,7 @@ fn main() -> Result<()> {
     let rate = OUTPUT_MIB / (median(&mut output).saturating_sub(unit)).as_secs_f64();
     println!("\n{:<52}{rate:>10.0}  MiB/s", "test output, guest to host, less the floor");
     println!("{:<52}{:>10.1}  MiB", "resident memory of a booted guest", resident()?);
+    others::setup(&uml)?;
     others::nothing(&uml)?;
     others::suite(&uml)?;
     kernels::floors()

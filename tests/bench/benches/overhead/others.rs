@@ -69,6 +69,21 @@ fn done(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// A setup that has nothing to do.
+pub(crate) fn setup(uml: &CargoUml) -> Result<()> {
+    let here = std::env::current_dir()?;
+    let mut times = Vec::new();
+    for _ in 0..ROUNDS {
+        times.push(timed(|| done(&mut uml.command(&["setup"], &here)))?);
+    }
+    println!(
+        "{:<52}{:>10.2}  ms",
+        "cargo uml setup with nothing to do",
+        median(&mut times).as_secs_f64() * 1e3
+    );
+    Ok(())
+}
+
 /// A package without a test to speak of, by cargo and by `cargo uml`.
 pub(crate) fn nothing(uml: &CargoUml) -> Result<()> {
     let package = TempDir::new()?;
