@@ -2,7 +2,6 @@
 
 use super::finding::Finding;
 use crate::kernel::apt::Apt;
-use crate::kernel::cache::Cache;
 use crate::kernel::tools;
 
 const TOOLS: &str = "build tools";
@@ -22,11 +21,8 @@ pub(crate) fn tools() -> Finding {
 
 /// Asks the mirror that the machine's apt is configured with for kernel sources.
 pub(crate) fn mirror() -> Finding {
-    let offer = || {
-        let cache = Cache::locate()?;
-        Apt::new(&cache.sources())?.find_source(None)
-    };
-    match offer() {
+    let offer = Apt::new(&std::env::temp_dir()).and_then(|apt| apt.find_source(None));
+    match offer {
         Ok(package) => Finding::ok(MIRROR, format!("offers {} {}", package.name, package.version)),
         Err(error) => Finding::warning(
             MIRROR,

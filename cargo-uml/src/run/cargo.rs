@@ -58,10 +58,13 @@ pub(crate) fn run(
     if let Some(report) = &options.test.junit {
         junit::begin(report)?;
     }
+    let own = options::cargos_own(subcommand, &arguments);
     if options.guest.kernel.is_none()
-        && may_start_programs(subcommand, options::cargos_own(subcommand, &arguments))
+        && may_start_programs(subcommand, own)
+        && is_kernel_missing()?
+        && has_something_to_run(own)
     {
-        ensure_kernel(reporter)?;
+        provide_kernel(reporter)?;
     }
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // Variables: an option of cargo's can't replace a runner in a configuration file that is of another form.
@@ -134,14 +137,46 @@ pub(super) fn variables() -> impl Iterator<Item = String> {
     targets.map(runner_variable).chain([VARIABLE, parent::VARIABLE].map(str::to_owned))
 }
 
-/// Provides a kernel where there is none, as `cargo uml setup` does. What else is wrong, the guest will say.
-pub(super) fn ensure_kernel(reporter: &Reporter) -> anyhow::Result<()> {
-    let host = Host::of(&std::env::current_dir().context("no working directory")?)?;
-    if let Err(KernelError::NotFound { .. }) = host.kernel() {
-        reporter.note("There is no kernel yet");
-        setup::setup(&Cache::locate()?, None, reporter)?;
+/// Whether cargo finds a package here, or brings its programs along: what it complains of needs no kernel first.
+fn has_something_to_run(own: &[OsString]) -> bool {
+    let own: Vec<_> = own.iter().map(|argument| argument.to_string_lossy()).collect();
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["locate-project", "--quiet"]);
+    for (at, argument) in own.iter().enumerate() {
+        match argument.split_once('=') {
+            Some(("--manifest-path", _)) => _ = cargo.arg(&**argument),
+            None if argument == "--manifest-path" => {
+                cargo.args(own[at..].iter().take(2).map(|argument| &**argument));
+            }
+            _ if ["--archive-file", "--binaries-metadata"]
+                .iter()
+                .any(|option| argument.starts_with(option)) =>
+            {
+                return true;
+            }
+            _ => {}
+        }
     }
+    // Where cargo can't be asked it will not run either.
+    cargo.output().is_ok_and(|found| found.status.success())
+}
+
+/// Whether a kernel would have to be built first. What else is wrong, the guest will say.
+fn is_kernel_missing() -> anyhow::Result<bool> {
+    let host = Host::of(&std::env::current_dir().context("no working directory")?)?;
+    Ok(matches!(host.kernel(), Err(KernelError::NotFound { .. })))
+}
+
+/// As `cargo uml setup` does.
+fn provide_kernel(reporter: &Reporter) -> anyhow::Result<()> {
+    reporter.note("There is no kernel yet");
+    setup::setup(&Cache::locate()?, None, reporter)?;
     Ok(())
+}
+
+/// Provides a kernel where there is none.
+pub(super) fn ensure_kernel(reporter: &Reporter) -> anyhow::Result<()> {
+    if is_kernel_missing()? { provide_kernel(reporter) } else { Ok(()) }
 }
 
 /// The path of this program, as cargo reads it from a variable.

@@ -321,6 +321,20 @@ fn a_runner_in_the_configuration_has_all_of_cargos_programs_run_in_guests() {
     assert!(said.status.success() && text(&said).contains("bench true"), "{}", text(&said));
 }
 
+/// cargo's complaint comes at once, and not after a kernel's build.
+#[test]
+fn where_no_package_is_no_kernel_is_built() {
+    let empty = tempfile::tempdir().unwrap();
+    for arguments in [&["test"][..], &["test", "--manifest-path", "nowhere/Cargo.toml"]] {
+        let mut test = uml(arguments);
+        test.current_dir(empty.path()).env_remove("UML_TEST_KERNEL");
+        let said = output(test.env("UML_TEST_CACHE_DIR", empty.path()));
+        assert_eq!(said.status.code(), Some(101), "{}", text(&said));
+        assert!(text(&said).contains("Cargo.toml"), "{}", text(&said));
+        assert!(!text(&said).contains("There is no kernel"), "{}", text(&said));
+    }
+}
+
 /// Before anything is compiled.
 #[test]
 fn wrong_options_are_told_at_once() {
