@@ -1,6 +1,7 @@
 //! End-to-end tests of the `cargo uml` command. They need the tools of a kernel build and a kernel to boot, but build
 //! none.
 
+mod cargo;
 mod completions;
 mod doctor;
 mod fixture;

@@ -1,0 +1,89 @@
+//! cargo and this command: whose runner is taken, what is said before cargo compiles, and what needs no kernel.
+
+use std::fs;
+use std::process::Command;
+
+use crate::fixture::real_kernel;
+use crate::package::{Package, TESTS, output, text, uml};
+
+/// As the migration page has it: cargo itself starts programs in guests then, whoever calls it.
+#[test]
+fn a_runner_in_the_configuration_has_all_of_cargos_programs_run_in_guests() {
+    let package = Package::new();
+    package.write("tests/it.rs", TESTS);
+    package.write("examples/shows.rs", "fn main() { println!(\"{}\", plain::in_guest()); }");
+    let runner = format!(
+        "[target.x86_64-unknown-linux-gnu]\nrunner = \"{} runner\"\n",
+        env!("CARGO_BIN_EXE_cargo-uml")
+    );
+    package.write(".cargo/config.toml", &runner);
+    let cargo = |arguments: &[&str]| {
+        let mut command = Command::new("cargo");
+        command.args(arguments).current_dir(package.path()).env("UML_TEST_KERNEL", real_kernel());
+        command.env_remove("CARGO_TARGET_DIR");
+        output(&mut command)
+    };
+    let said = cargo(&["test", "--lib", "unit"]);
+    assert!(
+        said.status.success() && text(&said).contains("test tests::unit ... ok"),
+        "{}",
+        text(&said)
+    );
+    let said = cargo(&["run", "-q", "--example", "shows"]);
+    assert_eq!(said.stdout, b"true\n", "{}", text(&said));
+    // The same by this command, with another runner in the way.
+    package.write(".cargo/config.toml", "[target.x86_64-unknown-linux-gnu]\nrunner = \"false\"\n");
+    let said = output(&mut package.uml(&["run", "-q", "--example", "shows"]));
+    assert_eq!(said.stdout, b"true\n", "{}", text(&said));
+    package.write("benches/it.rs", "fn main() { println!(\"bench {}\", plain::in_guest()); }");
+    package.append("Cargo.toml", "[[bench]]\nname = \"it\"\nharness = false\n");
+    let said = output(&mut package.uml(&["bench", "--bench", "it"]));
+    assert!(said.status.success() && text(&said).contains("bench true"), "{}", text(&said));
+}
+
+/// cargo's complaint comes at once, and not after a kernel's build.
+#[test]
+fn where_no_package_is_no_kernel_is_built() {
+    let empty = tempfile::tempdir().unwrap();
+    for arguments in [&["test"][..], &["test", "--manifest-path", "nowhere/Cargo.toml"]] {
+        let mut test = uml(arguments);
+        test.current_dir(empty.path()).env_remove("UML_TEST_KERNEL");
+        let said = output(test.env("UML_TEST_CACHE_DIR", empty.path()));
+        assert_eq!(said.status.code(), Some(101), "{}", text(&said));
+        assert!(text(&said).contains("Cargo.toml"), "{}", text(&said));
+        assert!(!text(&said).contains("There is no kernel"), "{}", text(&said));
+    }
+}
+
+/// Before anything is compiled.
+#[test]
+fn wrong_options_are_told_at_once() {
+    let package = Package::new();
+    for (arguments, says) in [
+        (&["test", "--kernel", "no-such"][..], "no-such"),
+        (&["test", "--rw-dir", "/nonexistent"], "/nonexistent: not a directory"),
+        (&["test", "--deny-skips=("], "--deny-skips=("),
+        (&["test", "--isolate", "--junit", "Cargo.toml"], "no JUnit report"),
+    ] {
+        let said = output(&mut package.uml(arguments));
+        assert!(
+            !said.status.success() && text(&said).contains(says),
+            "{arguments:?}: {}",
+            text(&said)
+        );
+        assert!(!text(&said).contains("Compiling"), "{arguments:?}: {}", text(&said));
+    }
+    assert!(fs::read_to_string(package.path().join("Cargo.toml")).unwrap().contains("plain"));
+}
+
+#[test]
+fn what_starts_nothing_needs_no_kernel() {
+    let package = Package::new();
+    let empty = tempfile::tempdir().unwrap();
+    let mut build = package.uml(&["test", "--no-run"]);
+    build.env_remove("UML_TEST_KERNEL").env("UML_TEST_CACHE_DIR", empty.path());
+    let said = output(&mut build);
+    assert!(said.status.success(), "{}", text(&said));
+    assert!(!text(&said).contains("There is no kernel"), "{}", text(&said));
+    assert_eq!(fs::read_dir(empty.path()).unwrap().count(), 0);
+}
