@@ -29,9 +29,10 @@ struct Cli {
 pub(crate) enum Command {
     /// Provide the kernel that uml-test boots, building it if there is none
     ///
-    /// Prints the default kernel's path on stdout. Without one builds the best kernel source package of the machine's own package mirror, or a release of kernel.org
-    /// where the mirror has no tested version; no root is needed to fetch it. One that an older version of this
-    /// command built is built again, of the same series. Missing build tools are installed through apt when run as root, and named otherwise.
+    /// Prints the default kernel's path on stdout. Without one builds the best kernel source package of the machine's
+    /// own package mirror, or a release of kernel.org where the mirror has no tested version; no root is needed to
+    /// fetch it. One that an older version of this command built is built again, of the same series. Missing build
+    /// tools are installed through apt when run as root, and named otherwise.
     Setup(SetupArguments),
     /// Check whether guests run on this host; if not, say why and what to do
     ///

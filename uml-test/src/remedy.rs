@@ -11,7 +11,7 @@ pub const ANOTHER_KERNEL: &str = "`cargo uml kernel build` (from the cargo-uml p
     else is configured";
 
 /// What to do where no kernel may boot: containers that forbid ptrace or seccomp, for one.
-pub const DOCTOR: &str =
+pub(crate) const DOCTOR: &str =
     "`cargo uml doctor` (from the cargo-uml package) tells whether this host lets kernels run";
 
 /// From mount(2): no such filesystem. The number is the guest's, of x86-64 Linux.

@@ -354,7 +354,9 @@ fn on_the_host(vm: &Vm) -> (String, Vec<String>) {
     }
     let status = |process: &Path| fs::read_to_string(process.join("status")).unwrap();
     let stubs = children.split_whitespace().map(|id| status(&Path::new("/proc").join(id)));
-    (status(&kernel), stubs.collect())
+    let stubs: Vec<String> = stubs.collect();
+    assert!(!stubs.is_empty(), "no process of the guest's user space");
+    (status(&kernel), stubs)
 }
 
 fn field<'s>(status: &'s str, name: &str) -> &'s str {
@@ -367,7 +369,6 @@ fn a_guest_runs_on_one_cpu_and_intercepts_calls_as_asked() {
     let release = {
         let vm = boot();
         let (kernel, stubs) = on_the_host(&vm);
-        assert!(!stubs.is_empty());
         for status in stubs.iter().chain([&kernel]) {
             let cpus = field(status, "Cpus_allowed_list");
             assert!(cpus.parse::<usize>().is_ok(), "not one CPU: {cpus}");

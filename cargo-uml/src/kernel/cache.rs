@@ -203,6 +203,18 @@ mod tests {
     }
 
     #[test]
+    fn a_damaged_kernel_is_told_from_one_that_is_not_there() {
+        let root = tempfile::tempdir().unwrap();
+        let cache = Cache::at(root.path());
+        install(&cache, "7.2.1");
+        let id = "7.2.1-0123456789ab";
+        assert_eq!(cache.named(id).unwrap().id(), id);
+        fs::remove_file(cache.kernels().join(id).join("kernel.toml")).unwrap();
+        assert!(matches!(cache.named(id), Err(Error::DamagedKernel { .. })));
+        assert!(matches!(cache.named("7.2.2"), Err(Error::UnknownKernel { .. })));
+    }
+
+    #[test]
     fn the_version_decides_which_kernel_serves_not_when_it_was_installed() {
         let root = tempfile::tempdir().unwrap();
         let cache = Cache::at(root.path());

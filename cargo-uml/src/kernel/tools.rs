@@ -223,6 +223,7 @@ mod tests {
             [program("objcopy", "binutils"), program("flex", "flex"), program("ld", "binutils")];
         assert_eq!(package_for("x.c:1:10: fatal error: gelf.h: No such file"), Some("libelf-dev"));
         assert_eq!(package_for("/bin/sh: 1: bc: not found"), Some("bc"));
+        assert_eq!(package_for("/bin/sh: line 1: perl: command not found"), Some("perl"));
         assert_eq!(package_for("a.c:1:2: error: broken"), None);
         assert_eq!(names(&missing), "objcopy, flex, ld");
         assert_eq!(remedy(&packages(&missing), true), "run `sudo apt-get install binutils flex`");

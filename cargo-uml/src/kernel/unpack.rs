@@ -164,6 +164,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_tree_is_where_a_makefile_is() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a", "linux-7.2", "z"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        assert_eq!(top_directory(dir.path()).unwrap(), dir.path());
+        fs::write(dir.path().join("linux-7.2/Makefile"), "").unwrap();
+        assert_eq!(top_directory(dir.path()).unwrap(), dir.path().join("linux-7.2"));
+    }
+
+    #[test]
     fn tells_compression_by_name() {
         assert_eq!(Compression::of(Path::new("/a/linux-7.2.tar.xz")), Some(Compression::Xz));
         assert_eq!(Compression::of(Path::new("linux.tgz")), Some(Compression::Gzip));

@@ -221,6 +221,20 @@ mod tests {
     }
 
     #[test]
+    fn no_program_of_an_x86_toolchain_passes_by_the_runner() {
+        let mut cargo = Command::new("cargo");
+        set_runner(&mut cargo, &RunnerOptions::default()).unwrap();
+        for name in [
+            "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER",
+            "CARGO_TARGET_I686_UNKNOWN_LINUX_GNU_RUNNER",
+        ] {
+            let set = cargo.get_envs().find(|(found, _)| *found == name).and_then(|(_, set)| set);
+            assert!(set.unwrap().to_string_lossy().ends_with(" runner"), "{name}");
+            assert!(variables().any(|known| known == name), "{name}");
+        }
+    }
+
+    #[test]
     fn only_cargos_own_target_counts() {
         let check = |subcommand: &str, line: &str| {
             let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();

@@ -162,6 +162,8 @@ fn a_kernels_end_is_told_apart_by_its_status() {
     assert_eq!(of(Exit::Signal(6)), Outcome::KernelPanicked { message: None });
     for exit in [Exit::Code(1), Exit::Signal(9), Exit::Signal(11)] {
         let died = Infrastructure::KernelDied(KernelExit { exit: Some(exit) });
+        let hints = died.to_string().contains("shortage of memory");
+        assert_eq!(hints, exit == Exit::Signal(9), "{died}");
         assert_eq!(of(exit), Outcome::Infrastructure(died));
     }
 }
