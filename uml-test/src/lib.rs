@@ -35,8 +35,8 @@
 //!   changes of mode, owner, times or extended attributes, which the sandbox refuses.
 //! - `/tmp`, `/run` and `/dev/shm` are fresh tmpfs; what cargo needs below them (the executable,
 //!   the working, package, workspace and target directories) and what `TMPDIR` and `XDG_RUNTIME_DIR`
-//!   name is still there. /proc, /sys, /dev, cgroup2, securityfs, debugfs, tracefs, configfs, mqueue
-//!   and bpf are the guest's own.
+//!   name is still there. /proc, /sys, /dev, cgroup2, securityfs, debugfs, configfs, mqueue, bpf
+//!   and, where the kernel has it, tracefs are the guest's own.
 //! - `/` is an overlayfs, which cannot be the upper layer of another one: a test of overlayfs puts
 //!   its upper directory on a tmpfs of its own.
 //! - A cached kernel with a `modules` directory beside it has that as `/lib/modules`: `modprobe`

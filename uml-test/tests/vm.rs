@@ -14,6 +14,20 @@ fn boot() -> Vm {
     Vm::builder().boot().unwrap_or_else(|error| panic!("{error}"))
 }
 
+/// A guest has fresh ones, unless one of them is where the host's program works.
+#[test]
+fn a_kept_place_is_the_hosts() {
+    for place in ["/tmp", "/dev/shm"] {
+        let file = tempfile::NamedTempFile::new_in(place).unwrap();
+        fs::write(&file, "of the host's").unwrap();
+        let vm = Vm::builder().keep(place).boot().unwrap_or_else(|error| panic!("{error}"));
+        let script = format!("cat {0}; echo changed > {0}", file.path().display());
+        assert_eq!(sh(&vm, &script), "of the host's", "{place}");
+        drop(vm);
+        assert_eq!(fs::read_to_string(&file).unwrap(), "of the host's", "{place}");
+    }
+}
+
 /// A shell script's standard output; the script must succeed.
 fn sh(vm: &Vm, script: &str) -> String {
     let output = vm.command("sh").args(["-ec", script]).output().unwrap();

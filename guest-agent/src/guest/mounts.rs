@@ -58,7 +58,7 @@ pub(super) fn set_up(wanted: &Setup) -> Result<(), Failure> {
         modules::make_device_nodes(Path::new(MODULES), &in_root("dev"))?;
     }
     for (place, flags, options) in FRESH {
-        // A kept path that is the place itself: the host's stays, under the overlay.
+        // A kept path that is the place itself: the host's stays, or comes back below.
         if !keep.contains(&Path::new("/").join(place).as_path()) {
             let target = within(Path::new(NEW_ROOT), place);
             create_dirs(&target)?;
@@ -70,8 +70,8 @@ pub(super) fn set_up(wanted: &Setup) -> Result<(), Failure> {
         mount_if_known(kind, &in_root(place), *flags, *options)?;
     }
     // First the places, then the outermost: `/` may be among the kept paths.
-    let hidden = |path: &&Path| FRESH.iter().any(|(place, ..)| is_below(path, place));
-    for path in outermost(&keep.iter().copied().filter(hidden).collect::<Vec<_>>()) {
+    let hidden: Vec<&Path> = keep.iter().copied().filter(|path| is_hidden(path)).collect();
+    for path in outermost(&hidden) {
         bind_back(path)?;
     }
     enter_root()?;
@@ -253,6 +253,11 @@ pub(super) fn within(root: &Path, place: &str) -> PathBuf {
         }
         Ok(_) | Err(_) => root.join(place),
     }
+}
+
+/// Whether a filesystem of the guest's lies over a path of the host's. Over `/dev/shm` itself that is `/dev`.
+fn is_hidden(path: &Path) -> bool {
+    FRESH.iter().any(|(place, ..)| is_below(path, place)) || path == Path::new("/dev/shm")
 }
 
 fn is_below(path: &Path, place: &str) -> bool {

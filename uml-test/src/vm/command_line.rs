@@ -10,8 +10,9 @@ use crate::config::{Config, Traps};
 /// Loops per jiffy. Any plausible number serves; without one the kernel measures for 50 to 100 ms.
 const LOOPS_PER_JIFFY: &str = "lpj=7000000";
 
-/// Devices that built-in drivers would make at boot, nbd's alone in 147 ms. All of them can be made
-/// later on demand, as where the driver is a module: a fresh guest has `lo` alone, and the name
+/// Devices that built-in drivers would make at boot, nbd's alone in 147 ms. Network devices are made on
+/// demand, ram disks by their nodes, null_blk's by configfs, zram's by `/sys/class/zram-control/hot_add`, nbd's by
+/// netlink; or as many as these say if the user's arguments say otherwise. A fresh guest has `lo` alone, and the name
 /// `dummy0` is free.
 const NO_IDLE_DEVICES: [&str; 8] = [
     "nbd.nbds_max=0",
