@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
@@ -15,6 +16,10 @@ const SIGNALS: [Signal; 3] = [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGINT];
 
 /// How long a guest may take to be there.
 const START: Duration = Duration::from_secs(10);
+
+/// How long the test goes on by itself, in seconds: until it is killed, or not at all.
+const FOR_LONG: &str = "30";
+const NOT_AT_ALL: &str = "0";
 
 /// When a runner is killed.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +39,18 @@ fn moments() -> impl Iterator<Item = Moment> {
 /// The runner alone is killed, as by the out-of-memory killer.
 pub(crate) fn at_any_moment(fixtures: &Fixtures, way: Way, signal: usize) -> Result<(), Problem> {
     for moment in moments() {
-        one(fixtures, way, SIGNALS[signal], moment, false)?;
+        one(fixtures, way, SIGNALS[signal], moment, false, FOR_LONG)?;
+    }
+    Ok(())
+}
+
+/// The runner is killed while its guest ends by itself: from the test's end over power-off until
+/// what the guest had is removed.
+pub(crate) fn at_its_end(fixtures: &Fixtures, way: Way) -> Result<(), Problem> {
+    for signal in SIGNALS {
+        for moment in (20..=120).step_by(5).map(Duration::from_millis).map(Moment::Booting) {
+            one(fixtures, way, signal, moment, false, NOT_AT_ALL)?;
+        }
     }
     Ok(())
 }
@@ -44,9 +60,9 @@ pub(crate) fn with_its_group(fixtures: &Fixtures, way: Way) -> Result<(), Proble
     // nextest puts each test into a group of its own.
     for signal in SIGNALS.into_iter().skip(usize::from(way.is_nextest())) {
         for moment in [10, 25, 40, 150].map(Duration::from_millis) {
-            one(fixtures, way, signal, Moment::After(moment), true)?;
+            one(fixtures, way, signal, Moment::After(moment), true, FOR_LONG)?;
         }
-        one(fixtures, way, signal, Moment::Booting(Duration::ZERO), true)?;
+        one(fixtures, way, signal, Moment::Booting(Duration::ZERO), true, FOR_LONG)?;
     }
     Ok(())
 }
@@ -57,9 +73,10 @@ fn one(
     signal: Signal,
     moment: Moment,
     group: bool,
+    seconds: &str,
 ) -> Result<(), Problem> {
     let base = Base::new();
-    let env = [("E2E_WAIT", "1")];
+    let env = [("E2E_WAIT", seconds)];
     let name = "cases::host::waits_to_be_killed";
     let wanted = Wanted { only: Some(name), env: &env, ..Wanted::default() };
     let Some((mut command, _)) = way.command(fixtures, &base, &wanted) else {
@@ -80,22 +97,28 @@ fn one(
         }
     };
     std::thread::sleep(pause);
-    if group { killpg(runner, signal) } else { kill(runner, signal) }.unwrap();
+    let what = format!("{signal} at {moment:?}");
+    match if group { killpg(runner, signal) } else { kill(runner, signal) } {
+        // nextest has collected it already.
+        Err(Errno::ESRCH) if runner != running.pid() && seconds == NOT_AT_ALL => {}
+        sent => sent.unwrap(),
+    }
     if runner != running.pid() {
-        base.assert_empty();
+        base.assert_empty_after(&what);
     }
     let finished = running.finish_within(Duration::from_secs(12));
-    assert!(!finished.status.success(), "{signal} at {moment:?}: {}", finished.text());
-    base.assert_empty();
+    let killed = !finished.status.success();
+    assert!(killed || seconds == NOT_AT_ALL, "{what}: {}", finished.text());
+    base.assert_empty_after(&what);
     // A supervisor that has not come as far as to make its directory has nothing with the base's
     // name yet. It is this process's child by now.
     let started = Instant::now();
     let adopted = crate::command::adopted();
     while adopted.iter().any(still_runs) {
-        assert!(started.elapsed() < START, "{signal} at {moment:?}: left {adopted:?}");
+        assert!(started.elapsed() < START, "{what}: left {adopted:?}");
         std::thread::sleep(Duration::from_millis(2));
     }
-    base.assert_empty();
+    base.assert_empty_after(&what);
     Ok(())
 }
 

@@ -55,6 +55,11 @@ impl Base {
     /// # Panics
     /// Where something is, after a second.
     pub(crate) fn assert_empty(&self) {
+        self.assert_empty_after("the end");
+    }
+
+    /// The same, with what happened said.
+    pub(crate) fn assert_empty_after(&self, what: &str) {
         let started = Instant::now();
         loop {
             // On a loaded machine a look may take longer than that itself.
@@ -63,7 +68,7 @@ impl Base {
             if left.is_empty() {
                 return;
             }
-            assert!(!late, "left after {SOON:?}:\n{}", left.join("\n"));
+            assert!(!late, "left {SOON:?} after {what}:\n{}", left.join("\n"));
             std::thread::sleep(Duration::from_millis(5));
         }
     }

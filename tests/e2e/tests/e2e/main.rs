@@ -111,6 +111,7 @@ fn through_every_way(fixtures: &Built, repeat: usize) -> Vec<Trial> {
         ("killed::sigkill", |fixtures, way| killed::at_any_moment(fixtures, way, 0)),
         ("killed::sigterm", |fixtures, way| killed::at_any_moment(fixtures, way, 1)),
         ("killed::sigint", |fixtures, way| killed::at_any_moment(fixtures, way, 2)),
+        ("killed::at_its_end", killed::at_its_end),
         ("killed::with_its_group", killed::with_its_group),
         ("output::a_hundred_megabytes", output::a_hundred_megabytes),
         ("output::a_million_tiny_writes", output::a_million_tiny_writes),

@@ -46,7 +46,7 @@ impl Kernel {
     /// Looks at one that runs with this variable, and ends it.
     fn of(fixtures: &Fixtures, way: Way, variable: (&str, &str)) -> Result<Self, Problem> {
         let base = Base::new();
-        let env = [("E2E_WAIT", "1"), variable];
+        let env = [("E2E_WAIT", "30"), variable];
         let name = "cases::host::waits_to_be_killed";
         let wanted = Wanted { only: Some(name), env: &env, ..Wanted::default() };
         let Some((mut command, _)) = way.command(fixtures, &base, &wanted) else {

@@ -20,7 +20,7 @@ pub(crate) fn interrupts(fixtures: &Fixtures) {
         let wanted = Wanted {
             only: Some("cases::host::waits_to_be_killed"),
             uncaptured: true,
-            env: &[("E2E_WAIT", "1")],
+            env: &[("E2E_WAIT", "30")],
             ..Wanted::default()
         };
         let (command, _) =
