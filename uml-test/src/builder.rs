@@ -20,7 +20,8 @@ pub struct VmBuilder {
 impl VmBuilder {
     /// What the package's configuration and the `UML_TEST_*` variables say.
     pub(crate) fn new() -> Self {
-        let manifest_dir = config::manifest_dir(".");
+        let manifest_dir =
+            config::variable("CARGO_MANIFEST_DIR").map_or_else(working_dir, PathBuf::from);
         let config = config::resolve(&manifest_dir, &Overrides::NONE, &config::variables());
         Self { config, manifest_dir, lifetime: None }
     }
@@ -37,7 +38,7 @@ impl VmBuilder {
         let mut variables = config::variables();
         variables.remove("UML_TEST_KERNEL");
         let config = config::of_variables(&variables);
-        Self { config, manifest_dir: PathBuf::from("/"), lifetime: None }
+        Self { config, manifest_dir: working_dir(), lifetime: None }
     }
 
     /// Boots the kernel in this file.
@@ -58,7 +59,8 @@ impl VmBuilder {
     }
 
     /// A host directory that the guest may write, at the same path; everything else it writes is
-    /// thrown away. A relative path starts at the package's directory.
+    /// thrown away. A relative path starts at the package's directory, or where no package is known at
+    /// the working directory.
     pub fn rw_dir(self, path: impl AsRef<Path>) -> Self {
         let path = self.manifest_dir.join(path);
         self.with(|config| config.rw_dirs.push(RwDir::at_its_path(path)))
@@ -138,6 +140,11 @@ impl VmBuilder {
         }
         self
     }
+}
+
+/// Where relative paths start without a package, and where one is looked for.
+fn working_dir() -> PathBuf {
+    std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"))
 }
 
 #[cfg(test)]

@@ -55,7 +55,8 @@ pub enum Error {
     Start(Failure),
     /// The sandbox is required and the host cannot provide it.
     #[error(
-        "UML_TEST_SANDBOX=require, but the guest cannot be kept from writing the host's files: {reason}"
+        "the sandbox is required, but the guest cannot be kept from writing the host's files: {reason}. \
+         {DOCTOR}; with `sandbox = \"auto\"` (UML_TEST_SANDBOX) guests run without that protection"
     )]
     Unprotected {
         /// What is missing.

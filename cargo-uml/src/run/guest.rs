@@ -175,7 +175,8 @@ pub(super) fn kernel(options: &GuestOptions) -> Option<PathBuf> {
             chosen.into_iter().next().map(|chosen| chosen.linux)
         }
         None => {
-            let package = std::env::var_os("CARGO_MANIFEST_DIR").map_or(".".into(), PathBuf::from);
+            let directory = std::env::current_dir().ok()?;
+            let package = std::env::var_os("CARGO_MANIFEST_DIR").map_or(directory, PathBuf::from);
             uml_test::Host::of(&package).ok()?.kernel().ok().map(|(path, _)| path)
         }
     }
@@ -237,6 +238,9 @@ fn hidden_dirs(program: &OsStr) -> Vec<PathBuf> {
     dirs
 }
 
+/// The word in a result record for a test that could not be tried to its end.
+pub(crate) const INFRASTRUCTURE: &str = "infrastructure";
+
 /// How a program's run ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
@@ -282,9 +286,9 @@ impl Ended {
                 Some(Error::Gone { end, .. }) => match end.kernel {
                     Some(kernel) if kernel.is_panic() => "kernel-panicked",
                     Some(kernel) if kernel.is_power_off() => "guest-ended",
-                    _ => "infrastructure",
+                    _ => INFRASTRUCTURE,
                 },
-                _ => "infrastructure",
+                _ => INFRASTRUCTURE,
             },
         }
     }

@@ -221,7 +221,7 @@ impl Binary {
                 let mut reason = vec![format!("{error:#}")];
                 reason.extend(guest::console_of(&error));
                 let reason = reason.join("\n");
-                (Outcome::Failed { word: "infrastructure", reason }, Found::default())
+                (Outcome::Failed { word: guest::INFRASTRUCTURE, reason }, Found::default())
             }
         };
         let result = TestResult {

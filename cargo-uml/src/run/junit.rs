@@ -8,6 +8,7 @@ use anyhow::{Context, ensure};
 use nix::fcntl::{Flock, FlockArg};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
+use super::guest::INFRASTRUCTURE;
 use super::isolate::{Outcome, TestResult};
 
 /// Puts a report without tests into the place of an earlier run's, for this one's binaries to add to. Any other file
@@ -72,8 +73,13 @@ fn suite(binary: &str, results: &[TestResult]) -> TestSuite {
         let status = match &result.outcome {
             Outcome::Passed => TestCaseStatus::success(),
             Outcome::Ignored => TestCaseStatus::skipped(),
-            Outcome::Failed { reason, .. } => {
-                let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+            Outcome::Failed { word, reason } => {
+                // JUnit's word for a test that was not tried to its end.
+                let kind = match *word == INFRASTRUCTURE {
+                    true => NonSuccessKind::Error,
+                    false => NonSuccessKind::Failure,
+                };
+                let mut status = TestCaseStatus::non_success(kind);
                 status.set_message(reason.lines().next().unwrap_or_default());
                 status.set_description(&**reason);
                 status
@@ -108,10 +114,12 @@ mod tests {
         let failed = Outcome::Failed { word: "failed", reason: "exit code 3\n& more".to_owned() };
         begin(&path).unwrap();
         add(&path, "x/one", &[result("a", Outcome::Passed), result("b", failed)]).unwrap();
-        add(&path, "x/two", &[result("c", Outcome::Ignored)]).unwrap();
+        let reason = "no kernel".to_owned();
+        let untried = Outcome::Failed { word: INFRASTRUCTURE, reason };
+        add(&path, "x/two", &[result("c", Outcome::Ignored), result("d", untried)]).unwrap();
 
         let report = Report::deserialize_from_str(&fs::read_to_string(&path).unwrap()).unwrap();
-        assert_eq!((report.tests, report.failures), (3, 1));
+        assert_eq!((report.tests, report.failures, report.errors), (4, 1, 1));
         let names: Vec<_> = report.test_suites.iter().map(|suite| suite.name.as_str()).collect();
         assert_eq!(names, ["x/one", "x/two"]);
         let failed = &report.test_suites[0].test_cases[1];

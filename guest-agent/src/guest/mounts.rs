@@ -2,10 +2,10 @@
 //! kernel's own filesystems over it.
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags};
@@ -31,6 +31,7 @@ const OPTIONAL: &[(&str, &str, MsFlags, Option<&str>)] = &[
     ("securityfs", "sys/kernel/security", NO_EXTRAS, None),
     ("debugfs", "sys/kernel/debug", NO_EXTRAS, None),
     ("tracefs", "sys/kernel/tracing", NO_EXTRAS, None),
+    ("selinuxfs", "sys/fs/selinux", MsFlags::MS_NOSUID.union(MsFlags::MS_NOEXEC), None),
     ("configfs", "sys/kernel/config", NO_EXTRAS, None),
     ("fusectl", "sys/fs/fuse/connections", NO_EXTRAS, None),
     ("bpf", "sys/fs/bpf", NO_EXTRAS, Some("mode=700")),
@@ -141,6 +142,16 @@ fn populate_dev() -> Result<(), Failure> {
     mount("devtmpfs", &in_root("dev"), "devtmpfs", MsFlags::MS_NOSUID, Some("mode=755"))?;
     for dir in ["dev/pts", "dev/shm", "dev/mqueue"] {
         create_dir(&in_root(dir), 0o755)?;
+    }
+    // What udev opens to everybody on a host: drivers leave it to root.
+    for device in ["fuse", "net/tun", "vsock"] {
+        let device = in_root("dev").join(device);
+        match fs::set_permissions(&device, Permissions::from_mode(0o666)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed("open to everybody", &device, &error));
+            }
+            _ => {}
+        }
     }
     let pts_flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     let pts_options = Some("newinstance,gid=5,mode=620,ptmxmode=666");
@@ -313,5 +324,11 @@ mod tests {
         assert!(is_below(Path::new("/dev/shm/x/y"), "dev/shm"));
         assert!(!is_below(Path::new("/tmpfs/x"), "tmp"));
         assert!(!is_below(Path::new("/tmp"), "tmp"));
+    }
+
+    #[test]
+    fn a_place_itself_is_hidden_only_where_dev_is_over_it() {
+        assert!(!is_hidden(Path::new("/tmp")) && !is_hidden(Path::new("/")));
+        assert!(is_hidden(Path::new("/dev/shm")) && is_hidden(Path::new("/run/x")));
     }
 }

@@ -1,5 +1,5 @@
-//! What a guest needs besides its filesystems: entropy, a name, the loopback interface, a console
-//! that shows warnings.
+//! What a guest needs besides its filesystems: entropy, a name, the loopback interface, a few
+//! settings, a console that shows warnings.
 #![expect(unsafe_code, reason = "ioctls and klogctl have no safe wrapper")]
 
 use std::ffi::CStr;
@@ -47,6 +47,7 @@ pub(super) fn set_up(wanted: &Setup) -> Result<Opened, Failure> {
     nix::unistd::sethostname(HOSTNAME)
         .map_err(|errno| Failure::new("set the hostname to", HOSTNAME, errno as i32))?;
     loopback_up()?;
+    as_an_init_system_does();
     // SAFETY: this action takes no buffer.
     unsafe { libc::klogctl(SYSLOG_ACTION_CONSOLE_LEVEL, std::ptr::null_mut(), CONSOLE_LEVEL) };
     choose_next_pid(wanted.first_pid);
@@ -110,6 +111,17 @@ fn credit_entropy(seed: [u8; 32]) -> Result<(), Failure> {
     unsafe { add_entropy(device.as_raw_fd(), &info) }
         .map_err(|errno| Failure::new("credit entropy to", path, errno as i32))?;
     Ok(())
+}
+
+/// What tests rely on that systemd sets on a host: everybody may have ping sockets, and groups below the root one have
+/// the controllers. A kernel that lacks one of these has nothing to set.
+fn as_an_init_system_does() {
+    let _ = std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647");
+    if let Ok(controllers) = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers") {
+        let all: Vec<String> =
+            controllers.split_whitespace().map(|name| format!("+{name}")).collect();
+        let _ = std::fs::write("/sys/fs/cgroup/cgroup.subtree_control", all.join(" "));
+    }
 }
 
 /// Brings `lo` up, which gives it 127.0.0.1 and ::1. A kernel without networking has none.

@@ -203,7 +203,11 @@ fn time_limits_name_their_phase() {
         judge(&Facts { phase, passed_limit: Some(LIMIT), ..Facts::new() }, ShouldPanic::Any)
     };
     assert_eq!(at(Phase::Running), Outcome::TimedOut { phase: Phase::Running, limit: LIMIT });
-    assert_eq!(at(Phase::Running).to_string(), "timed out: still running after 3s");
+    assert_eq!(
+        at(Phase::Running).to_string(),
+        "timed out: still running after 3s; if it needs longer, give it that with `timeout = \"…\"` or \
+         UML_TEST_TIMEOUT"
+    );
     let booting = Infrastructure::BootTimedOut { phase: Phase::Booting, limit: LIMIT };
     assert_eq!(at(Phase::Booting), Outcome::Infrastructure(booting));
 }

@@ -16,7 +16,11 @@ impl fmt::Display for Outcome {
             Self::Skipped { reason } => write!(f, "skipped: {reason}"),
             Self::Ignored { reason } => write!(f, "ignored: {reason}"),
             Self::TimedOut { phase, limit } => {
-                write!(f, "timed out: still {phase} after {limit:?}")
+                write!(
+                    f,
+                    "timed out: still {phase} after {limit:?}; if it needs longer, give it that with \
+                     `timeout = \"…\"` or UML_TEST_TIMEOUT"
+                )
             }
             Self::KernelPanicked { message: Some(message) } => {
                 write!(f, "the guest's kernel panicked: {message}")

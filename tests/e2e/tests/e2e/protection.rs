@@ -27,7 +27,7 @@ pub(crate) fn without_landlock(fixtures: &Fixtures) {
     let said = call(fixtures, "require");
     assert_eq!(said.code(), 101, "{}", said.text());
     assert!(said.text().contains("0 passed; 20 failed"), "{}", said.text());
-    let reason = "UML_TEST_SANDBOX=require, but the guest cannot be kept from writing";
+    let reason = "the sandbox is required, but the guest cannot be kept from writing";
     assert_eq!(said.text().matches(reason).count(), 20, "{}", said.text());
 
     // Who wants no protection needs no warning.
