@@ -97,7 +97,7 @@ impl Vm {
         match self.0 {}
     }
 
-    pub fn shutdown_with_console(self, _: &Path) -> Result<io::Result<()>, Error> {
+    pub fn shutdown_with_console(self, _: &Path) -> (Result<(), Error>, io::Result<()>) {
         match self.0 {}
     }
 

@@ -107,7 +107,11 @@ impl Guest {
             true => Profiles::None, // The user knows where to.
             false => Profiles::of(program, &directory)?,
         };
-        let (vm, keeps) = boot(&host, &options, program, is_suite, &profiles)?;
+        let booted = boot(&host, &options, program, is_suite, &profiles);
+        let (vm, keeps) = booted.or_else(|error| match options.keep {
+            true => Err(keep_of_failure(error)),
+            false => Err(error),
+        })?;
         Ok(Guest { vm, keeps, keeps_console: options.keep, profiles })
     }
 
@@ -135,21 +139,24 @@ impl Guest {
             Err(error) => How::Unknown { error: error.into() },
         };
         let mut kept = None;
+        let mut lost = Vec::new();
         let stopped = match (keeps_console, keeps, &how) {
             (true, ..) => {
-                let file =
-                    tempfile::Builder::new().prefix("uml-console-").suffix(".log").tempfile();
-                let path =
-                    file.and_then(|file| Ok(file.keep()?.1)).context("make a file for --keep")?;
-                let stopped = match vm.shutdown_with_console(&path) {
-                    Ok(saved) => {
-                        saved.with_context(|| format!("write {}", path.display()))?;
-                        Ok(())
+                // How the program ended is known whatever becomes of the console.
+                match console_file() {
+                    Ok(path) => {
+                        let (stopped, saved) = vm.shutdown_with_console(&path);
+                        match saved {
+                            Ok(()) => kept = Some(path),
+                            Err(error) => lost.push(format!("write {}: {error}", path.display())),
+                        }
+                        stopped
                     }
-                    Err(error) => Err(error),
-                };
-                kept = Some(path);
-                stopped
+                    Err(error) => {
+                        lost.push(format!("{error:#}"));
+                        vm.shutdown()
+                    }
+                }
             }
             (false, true, How::Itself { .. }) => vm.shutdown(),
             // Nothing on the host is waiting for anything of it.
@@ -162,8 +169,27 @@ impl Guest {
             stopped.context("the program ended, but not all that it wrote may be there")?;
         }
         // How the program ended is known all the same.
-        let lost = profiles.bring_back().err().map(|error| format!("{error:#}"));
+        lost.extend(profiles.bring_back().err().map(|error| format!("{error:#}")));
         Ok(Ended { how, kept, lost })
+    }
+}
+
+/// A new file for the console of a guest.
+fn console_file() -> anyhow::Result<PathBuf> {
+    let file = tempfile::Builder::new().prefix("uml-console-").suffix(".log").tempfile();
+    file.and_then(|file| Ok(file.keep()?.1)).context("make a file for --keep")
+}
+
+/// Keeps what is known of the console of a guest that did not come up, and says where.
+fn keep_of_failure(error: anyhow::Error) -> anyhow::Error {
+    let Some(Error::Gone { end, .. }) = error.downcast_ref() else { return error };
+    let written = console_file().and_then(|path| {
+        std::fs::write(&path, &end.console).with_context(|| format!("write {}", path.display()))?;
+        Ok(path)
+    });
+    match written {
+        Ok(path) => error.context(format!("no guest; its console is in {}", path.display())),
+        Err(lost) => error.context(format!("no guest, nor its console ({lost:#})")),
     }
 }
 
@@ -247,8 +273,8 @@ pub(crate) struct Ended {
     pub(crate) how: How,
     /// Where the console is kept.
     kept: Option<PathBuf>,
-    /// Why the host does not have the program's profiles.
-    lost: Option<String>,
+    /// Why the host does not have the program's profiles, or the console.
+    lost: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -262,7 +288,7 @@ pub(crate) enum How {
 impl Ended {
     #[cfg(test)]
     pub(crate) fn of(how: How) -> Self {
-        Ended { how, kept: None, lost: None }
+        Ended { how, kept: None, lost: Vec::new() }
     }
 
     /// Whether the program succeeded.
@@ -319,7 +345,7 @@ impl Ended {
 
     /// Says where the console is, if it is kept, and which profiles are not.
     pub(crate) fn tell_files(&self, reporter: &Reporter) {
-        if let Some(lost) = &self.lost {
+        for lost in &self.lost {
             reporter.note(format_args!("cargo uml: {lost}"));
         }
         if let Some(path) = &self.kept {

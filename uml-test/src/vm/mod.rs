@@ -181,9 +181,8 @@ impl Vm {
     /// Powers the guest off as [`Vm::shutdown`] does, and writes all that it wrote to its console into
     /// a file, from the beginning, 4 MiB at most. So it does where the guest is gone already.
     ///
-    /// # Errors
-    /// As [`Vm::shutdown`]; the inner error where the file cannot be written.
-    pub fn shutdown_with_console(self, path: &Path) -> Result<std::io::Result<()>, Error> {
+    /// How the guest ended is as of [`Vm::shutdown`]; the second result is that of writing the file.
+    pub fn shutdown_with_console(self, path: &Path) -> (Result<(), Error>, std::io::Result<()>) {
         let log = self.console.log();
         let stopped = self.write_back().and_then(|()| self.wait_powered_off());
         // The last of it may still be on its way.
@@ -192,10 +191,7 @@ impl Vm {
             Some(log) => console::copy_log(&log, path),
             None => std::fs::write(path, self.console()),
         };
-        match stopped {
-            Ok(()) => Ok(saved),
-            Err(interrupted) => Err(self.explain(interrupted, Phase::Stopping)),
-        }
+        (stopped.map_err(|interrupted| self.explain(interrupted, Phase::Stopping)), saved)
     }
 
     /// The guest's directory on the host, gone when the guest is.
