@@ -118,7 +118,7 @@
 //! - x86-64 Linux hosts. Elsewhere tests compile and are ignored.
 //! - User space in a guest is slower: 8 to 14 µs a system call, about 20 µs a page fault.
 //!   Computation runs at full speed.
-//! - No kprobes, no perf events, no hardware.
+//! - No kprobes, uprobes, perf events, BPF JIT, huge pages, NUMA, no hardware.
 //! - One of the host's CPUs per guest; the processors of a kernel with `smp` share it.
 //! - A child that a test leaves behind may lose output that it writes after the test's end.
 //!
