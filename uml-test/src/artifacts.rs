@@ -1,7 +1,7 @@
 //! What a guest is made of: finds the kernel, holds the agent.
 
 use std::ffi::OsStr;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -16,13 +16,40 @@ pub(crate) static AGENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/uml-t
 /// Names of kernels on `PATH`: what a kernel build makes, and what Debian's package installs.
 const PROGRAMS: [&str; 2] = ["linux", "linux.uml"];
 
+/// A kernel that was found, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) linux: PathBuf,
+    /// Where it was named, or else where it was found.
+    pub(crate) origin: String,
+    /// The places looked at before it, a line for each.
+    looked: String,
+}
+
+impl Found {
+    fn new(linux: PathBuf, origin: impl Into<String>, looked: &str) -> Self {
+        Self { linux, origin: origin.into(), looked: looked.to_owned() }
+    }
+}
+
+/// For who has to find out which kernel it was that did not boot.
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (from {})", self.linux.display(), self.origin)?;
+        match self.looked.trim_end() {
+            "" => Ok(()),
+            looked => write!(f, ", looked for after\n{looked}"),
+        }
+    }
+}
+
 /// Finds the kernel that the configuration names, or else the best there is.
 ///
 /// # Errors
 /// [`KernelError::Unusable`] or [`KernelError::UnknownName`] where one is named and cannot be had:
 /// another one than asked for is never taken silently. [`KernelError::NotFound`] with every place
 /// looked at.
-pub(crate) fn kernel(config: &Config) -> Result<PathBuf, KernelError> {
+pub(crate) fn kernel(config: &Config) -> Result<Found, KernelError> {
     match &config.kernel {
         Some(KernelChoice::Path(path)) => usable(path.clone(), "the test's own code"),
         Some(KernelChoice::Written { text, base, place }) => written(text, base, place),
@@ -30,15 +57,15 @@ pub(crate) fn kernel(config: &Config) -> Result<PathBuf, KernelError> {
     }
 }
 
-fn usable(path: PathBuf, origin: &str) -> Result<PathBuf, KernelError> {
+fn usable(path: PathBuf, origin: &str) -> Result<Found, KernelError> {
     match check(&path) {
-        Ok(()) => Ok(path),
+        Ok(()) => Ok(Found::new(path, origin, "")),
         Err(reason) => Err(KernelError::Unusable { path, origin: origin.to_owned(), reason }),
     }
 }
 
 /// The kernel of that name or path: a name has no slash, or is known, or no file is there.
-fn written(text: &OsStr, base: &Path, place: &str) -> Result<PathBuf, KernelError> {
+fn written(text: &OsStr, base: &Path, place: &str) -> Result<Found, KernelError> {
     let path = base.join(text);
     let Some(name) = text.to_str().filter(|text| cache::is_name(text)) else {
         return usable(path, place);
@@ -69,13 +96,15 @@ fn written(text: &OsStr, base: &Path, place: &str) -> Result<PathBuf, KernelErro
 }
 
 /// The default, else the newest, else one along `PATH`.
-fn any() -> Result<PathBuf, KernelError> {
+fn any() -> Result<Found, KernelError> {
     let mut looked = String::new();
     match cache::dir() {
         Some(cache) => {
             let link = cache::link(&cache, cache::DEFAULT);
             match cache::named(&cache, cache::DEFAULT).map(|linux| (check(&linux), linux)) {
-                Some((Ok(()), linux)) => return Ok(linux),
+                Some((Ok(()), linux)) => {
+                    return Ok(Found::new(linux, "the default in the cache", &looked));
+                }
                 Some((Err(reason), linux)) => {
                     let (link, linux) = (link.display(), linux.display());
                     let _ = writeln!(looked, "  {link}: {linux}: {reason}");
@@ -85,7 +114,7 @@ fn any() -> Result<PathBuf, KernelError> {
                 }
             }
             if let Some(newest) = cache::newest(&cache, |path| check(path).is_ok()) {
-                return Ok(newest);
+                return Ok(Found::new(newest, "the newest in the cache", &looked));
             }
             let _ = writeln!(looked, "  {}/kernels/*/linux: none", cache.display());
         }
@@ -97,7 +126,7 @@ fn any() -> Result<PathBuf, KernelError> {
         for program in PROGRAMS {
             let path = dir.join(program);
             match check(&path) {
-                Ok(()) => return Ok(path),
+                Ok(()) => return Ok(Found::new(path, "PATH", &looked)),
                 Err(_) if !path.exists() => {}
                 Err(reason) => {
                     let _ = writeln!(looked, "  {}: {reason}", path.display());
@@ -181,7 +210,8 @@ mod tests {
     fn what_could_be_a_name_and_is_a_file_is_told_apart() {
         let base = Path::new("/proc");
         let found = written("self/exe".as_ref(), base, "here").unwrap();
-        assert_eq!(found, Path::new("/proc/self/exe"), "a slash, and no such name");
+        assert_eq!(found.linux, Path::new("/proc/self/exe"), "a slash, and no such name");
+        assert_eq!(found.to_string(), "/proc/self/exe (from here)");
         let error = written("version".as_ref(), base, "here").unwrap_err().to_string();
         assert!(error.starts_with("no kernel is named `version` (from here)"), "{error}");
         assert!(error.contains("cargo uml kernel build VERSION --name version"), "{error}");

@@ -22,6 +22,7 @@ pub enum Error {
     Config(#[from] ConfigError),
     /// This host is none that guests run on.
     #[error("no guest runs here: {reason}")]
+    #[non_exhaustive]
     Unsupported {
         /// What it would have to be.
         reason: &'static str,
@@ -35,6 +36,7 @@ pub enum Error {
          mappings and have that much room; looked at:\n{looked}\nname another one with UML_TEST_RUN_DIR, or \
          lower UML_TEST_MEM", mem >> 20
     )]
+    #[non_exhaustive]
     RunDirectory {
         /// Guest memory in bytes.
         mem: u64,
@@ -43,6 +45,7 @@ pub enum Error {
     },
     /// The supervisor of the kernel process could not be started or does not answer.
     #[error("start the supervisor of the kernel process: {operation}")]
+    #[non_exhaustive]
     Supervisor {
         /// What failed.
         operation: String,
@@ -58,12 +61,14 @@ pub enum Error {
         "the sandbox is required, but the guest cannot be kept from writing the host's files: {reason}. \
          {DOCTOR}; with `sandbox = \"auto\"` (UML_TEST_SANDBOX) guests run without that protection"
     )]
+    #[non_exhaustive]
     Unprotected {
         /// What is missing.
         reason: String,
     },
     /// The guest ended, or its channel broke, while something was asked of it.
-    #[error("the guest is gone while {phase}: {end}{}", another_kernel(*phase))]
+    #[error("the guest is gone while {phase}: {end}{}", another_kernel(*phase, &end.booted))]
+    #[non_exhaustive]
     Gone {
         /// How far it had come.
         phase: Phase,
@@ -71,21 +76,31 @@ pub enum Error {
         end: GuestEnd,
     },
     /// The time limit passed.
-    #[error("the guest was still {phase} after {limit:?}{}", longer_boot(*phase))]
+    #[error("the guest was still {phase} after {limit:?}{}", longer_boot(*phase, booted))]
+    #[non_exhaustive]
     TimedOut {
         /// What it was doing.
         phase: Phase,
         /// The limit.
         limit: Duration,
+        /// Which kernel it was: its path, and how it was found.
+        booted: String,
     },
     /// The guest could not be set up.
-    #[error("the guest could not be set up: {0}{set_up}", set_up = of_set_up(.0))]
-    SetUp(Failure),
+    #[error("the guest could not be set up: {failure}{}; the kernel is {booted}", of_set_up(failure))]
+    #[non_exhaustive]
+    SetUp {
+        /// What failed.
+        failure: Failure,
+        /// Which kernel it was: its path, and how it was found.
+        booted: String,
+    },
     /// The guest refused a request.
     #[error("in the guest: {0}")]
     Refused(Failure),
     /// What a program in the guest wrote cannot be written here.
     #[error("write to {stream}")]
+    #[non_exhaustive]
     Output {
         /// Which one.
         stream: OutputStream,
@@ -133,24 +148,25 @@ impl std::fmt::Debug for Error {
 const CONSOLE_LINES: usize = 30;
 
 /// What to do about a guest that ended before it was up.
-fn another_kernel(phase: Phase) -> String {
+fn another_kernel(phase: Phase, booted: &str) -> String {
     match phase {
         Phase::Booting | Phase::SettingUp => format!(
             "; the end of its console says why. {DOCTOR}. If it is the kernel: \
-             {ANOTHER_KERNEL}"
+             {ANOTHER_KERNEL}. The kernel is {booted}"
         ),
         Phase::Running | Phase::Stopping => String::new(),
     }
 }
 
 /// What to do about a guest that is not up in time.
-fn longer_boot(phase: Phase) -> &'static str {
+fn longer_boot(phase: Phase, booted: &str) -> String {
     match phase {
-        Phase::Booting | Phase::SettingUp => {
+        Phase::Booting | Phase::SettingUp => format!(
             "; raise that limit if the host is that slow (of the boot by UML_TEST_BOOT_TIMEOUT), or \
-             choose another kernel: `cargo uml kernel list` (from the cargo-uml package) has them"
-        }
-        Phase::Running | Phase::Stopping => "",
+             choose another kernel: `cargo uml kernel list` (from the cargo-uml package) has them. \
+             The kernel is {booted}"
+        ),
+        Phase::Running | Phase::Stopping => String::new(),
     }
 }
 
@@ -169,6 +185,8 @@ pub struct GuestEnd {
     pub panic_message: Option<String>,
     /// The end of its console, 64 KiB at most.
     pub console: String,
+    /// Which kernel it was: its path, and how it was found.
+    pub booted: String,
 }
 
 impl std::fmt::Display for GuestEnd {
@@ -200,6 +218,7 @@ impl std::fmt::Display for GuestEnd {
 pub enum ConfigError {
     /// A manifest could not be read.
     #[error("read the manifest {}", path.display())]
+    #[non_exhaustive]
     Read {
         /// The manifest.
         path: PathBuf,
@@ -209,6 +228,7 @@ pub enum ConfigError {
     },
     /// A manifest has settings that are none, or of the wrong kind.
     #[error("in {}: {message}", path.display())]
+    #[non_exhaustive]
     Manifest {
         /// The manifest.
         path: PathBuf,
@@ -217,6 +237,7 @@ pub enum ConfigError {
     },
     /// A value does not fit its setting.
     #[error("{place}: expected {expected}, found `{found}`")]
+    #[non_exhaustive]
     Value {
         /// The variable, or the manifest and key.
         place: String,
@@ -227,6 +248,7 @@ pub enum ConfigError {
     },
     /// A variable that looks like a setting and is none.
     #[error("unknown variable {name}; known are {known}")]
+    #[non_exhaustive]
     UnknownVariable {
         /// Its name.
         name: String,
@@ -235,6 +257,7 @@ pub enum ConfigError {
     },
     /// A directory that the guest shall write does not exist, or is none.
     #[error("rw_dir {}: not a directory on the host", path.display())]
+    #[non_exhaustive]
     RwDir {
         /// The directory.
         path: PathBuf,
@@ -253,6 +276,7 @@ pub enum KernelError {
         "no User Mode Linux kernel found; looked at:\n{looked}\n`cargo uml setup` (from the \
          cargo-uml package) builds one, or UML_TEST_KERNEL names one"
     )]
+    #[non_exhaustive]
     NotFound {
         /// Every place looked at.
         looked: String,
@@ -263,6 +287,7 @@ pub enum KernelError {
          {known}; `{}` (from the cargo-uml package) builds one{file}",
         how_to_build(name)
     )]
+    #[non_exhaustive]
     UnknownName {
         /// The name.
         name: String,
@@ -280,6 +305,7 @@ pub enum KernelError {
         "{} (from {origin}) is no User Mode Linux kernel for this host: {reason}; {}", path.display(),
         ANOTHER_KERNEL
     )]
+    #[non_exhaustive]
     Unusable {
         /// The file.
         path: PathBuf,

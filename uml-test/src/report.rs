@@ -29,7 +29,8 @@ const USUAL: [&str; 2] = ["check_one_sigio failed", "Failed to initialize ubd de
 /// What is left of a guest besides the facts.
 #[derive(Debug, Default)]
 pub(crate) struct Evidence {
-    pub(crate) kernel_release: Option<String>,
+    /// The release of the kernel that ran; of one that did not come up, which it was.
+    pub(crate) kernel: Option<String>,
     /// The body's output.
     pub(crate) output: Output,
     /// What the test's process wrote outside the body, if it never came to it.
@@ -80,8 +81,8 @@ pub(crate) fn text(reason: &str, evidence: &Evidence, with_output: bool) -> Stri
     if let Some(kept) = &evidence.kept {
         let _ = writeln!(text, "\nrun directory: {}", kept.display());
     }
-    if let Some(release) = &evidence.kernel_release {
-        let _ = writeln!(text, "guest kernel: {release}");
+    if let Some(kernel) = &evidence.kernel {
+        let _ = writeln!(text, "guest kernel: {kernel}");
     }
     text
 }
@@ -276,7 +277,7 @@ mod tests {
     #[test]
     fn the_reason_comes_first_and_the_evidence_after_it() {
         let evidence = Evidence {
-            kernel_release: Some("7.2.0".into()),
+            kernel: Some("7.2.0".into()),
             output: output(&[(Stream::Stdout, b"one\xff"), (Stream::Stderr, b"two")]),
             console: (0..100).map(|line| format!("line {line}\n")).collect(),
             kept: Some("/target/uml-test/x".into()),

@@ -37,7 +37,8 @@ pub(crate) fn write(case: &TestCase, run: &Run, shown: &str) -> Result<(), Strin
         ),
         test: case.name(),
         kernel: artifacts::kernel(&run.config)
-            .map(|kernel| std::path::absolute(&kernel).unwrap_or(kernel).display().to_string())
+            .map(|found| std::path::absolute(&found.linux).unwrap_or(found.linux))
+            .map(|linux| linux.display().to_string())
             .unwrap_or_default(),
         outcome: shown,
         reason: match &run.outcome {

@@ -133,7 +133,7 @@ pub(crate) fn unmet_gate(case: &TestCase, config: &Config) -> Result<Option<Stri
         return Ok(None);
     }
     let kernel = vm::kernel(config).map_err(|error| report::chain(&error))?;
-    kernel_image::unmet(&case.gates, &kernel).map_err(|error| report::chain(&error))
+    kernel_image::unmet(&case.gates, &kernel.linux).map_err(|error| report::chain(&error))
 }
 
 /// Said of a failure, as what the guest's memory has no room for fails in the guest, and not always
@@ -163,13 +163,13 @@ impl Running<'_> {
             Err(Gated::NotStarted(error)) => return self.facts.not_started = Some(error),
         }
         let started = vm::kernel(&self.config).and_then(|kernel| {
-            let mut opening = vm::opening(&self.config, &kernel, &manifest_dir)?;
+            let mut opening = vm::opening(&self.config, &kernel.linux, &manifest_dir)?;
             let spawn = test_process(case);
             let backlog = Closing(Backlog::new());
             let events = opening
                 .spawn(spawn, backlog.0.clone())
                 .map_err(|error| Error::Request(error.to_string()))?;
-            Ok((Vm::start(&self.config, &kernel, opening, None)?, events, backlog))
+            Ok((Vm::start(&self.config, kernel, opening, None)?, events, backlog))
         });
         let (mut vm, events, backlog) = match started {
             Ok(started) => started,
@@ -177,7 +177,7 @@ impl Running<'_> {
         };
         match vm.wait_ready() {
             Ok(()) => {
-                self.evidence.kernel_release = Some(vm.kernel_release().to_owned());
+                self.evidence.kernel = Some(vm.kernel_release().to_owned());
                 report::warn_unprotected(&vm.protection(), self.config.sandbox);
                 self.facts.phase = Phase::Running;
                 match self.follow(&events, backlog, &vm) {
@@ -186,6 +186,7 @@ impl Running<'_> {
                 }
             }
             Err((interrupted, phase)) => {
+                self.evidence.kernel = Some(vm.booted().to_string());
                 self.facts.phase = phase;
                 self.interrupted(interrupted, &vm, vm.boot_limit());
             }

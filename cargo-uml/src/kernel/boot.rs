@@ -27,23 +27,20 @@ pub(crate) struct Boots {
 /// Boots guests from `linux` until each is set up.
 pub(crate) fn check(linux: &Path) -> Result<Boots, uml_test::Error> {
     let usual = Config::default().mem;
-    let mut first_error = None;
-    for mem in (0..=DOUBLINGS).map(|doublings| usual << doublings) {
+    let first = match milliseconds(linux, usual) {
+        Ok(milliseconds) => return Ok(Boots { milliseconds, least_mem_mib: None }),
+        Err(error) => error,
+    };
+    for mem in (1..=DOUBLINGS).map(|doublings| usual << doublings) {
+        // A kernel without enough memory ends; what else goes wrong has nothing to do with memory.
+        let uml_test::Error::Gone { .. } = first else { break };
         match milliseconds(linux, mem) {
-            Ok(milliseconds) => {
-                let least_mem_mib = (mem > usual).then_some(mem >> 20);
-                return Ok(Boots { milliseconds, least_mem_mib });
-            }
-            // A kernel without enough memory ends; what else goes wrong has nothing to do with memory.
-            Err(error @ uml_test::Error::Gone { .. }) => drop(first_error.get_or_insert(error)),
-            Err(error) => {
-                first_error.get_or_insert(error);
-                break;
-            }
+            Ok(milliseconds) => return Ok(Boots { milliseconds, least_mem_mib: Some(mem >> 20) }),
+            Err(uml_test::Error::Gone { .. }) => {}
+            Err(_) => break,
         }
     }
-    // Not reached without one.
-    Err(first_error.unwrap_or(uml_test::Error::Unsupported { reason: "no memory tried" }))
+    Err(first)
 }
 
 fn milliseconds(linux: &Path, mem: u64) -> Result<u64, uml_test::Error> {

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use super::run_dir;
 use crate::artifacts;
 use crate::builder::VmBuilder;
-use crate::cache;
 use crate::case::Overrides;
 use crate::config::{self, Config};
 use crate::error::{Error, KernelError};
@@ -54,22 +53,8 @@ impl Host {
     /// # Errors
     /// [`KernelError`], as a boot would give it.
     pub fn kernel(&self) -> Result<(PathBuf, String), KernelError> {
-        let kernel = artifacts::kernel(&self.config)?;
-        let origin = if self.config.kernel.is_some() {
-            match config::variable("UML_TEST_KERNEL") {
-                Some(_) => "UML_TEST_KERNEL",
-                None => "the package's or workspace's settings",
-            }
-        } else {
-            match cache::dir().filter(|cache| kernel.starts_with(cache)) {
-                Some(cache) if cache.join("names/default").is_symlink() => {
-                    "the default in the cache"
-                }
-                Some(_) => "the newest in the cache",
-                None => "PATH",
-            }
-        };
-        Ok((kernel, origin.to_owned()))
+        let found = artifacts::kernel(&self.config)?;
+        Ok((found.linux, found.origin))
     }
 
     /// Every directory that would be looked at for guests' memory, in that order. The first that

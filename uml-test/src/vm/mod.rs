@@ -30,7 +30,7 @@ pub(crate) use child::next as next_event;
 pub(crate) use command::variable;
 pub(crate) use opening::{opening, random};
 
-use crate::artifacts;
+use crate::artifacts::{self, Found};
 use crate::builder::VmBuilder;
 use crate::cache;
 use crate::config::{self, Config, Sandbox};
@@ -79,6 +79,7 @@ pub struct Vm {
     console: Console,
     run_dir: PathBuf,
     release: String,
+    booted: Found,
     started: Instant,
     deadline: Option<(Instant, Duration)>,
     has_rw_dirs: bool,
@@ -89,10 +90,11 @@ impl Vm {
     /// Starts a kernel.
     pub(crate) fn start(
         config: &Config,
-        kernel: &Path,
+        booted: Found,
         opening: Opening,
         lifetime: Option<Duration>,
     ) -> Result<Self, Error> {
+        let kernel = &*booted.linux;
         // A kernel with all checks on does not even boot with what is enough for others.
         let needs = cache::needs(kernel);
         let mem = config.mem.max(needs.mem);
@@ -133,6 +135,7 @@ impl Vm {
             console,
             run_dir,
             release: String::new(),
+            booted,
             started,
             // A limit beyond the clock's range is none.
             deadline: lifetime.and_then(|limit| Some((started.checked_add(limit)?, limit))),
@@ -165,6 +168,11 @@ impl Vm {
     /// guest.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command<'_> {
         Command::new(self, program.as_ref())
+    }
+
+    /// What was booted, for a failure's text.
+    pub(crate) fn booted(&self) -> &Found {
+        &self.booted
     }
 
     /// `uname -r` of the guest's kernel.
@@ -331,6 +339,7 @@ impl Vm {
                     _ if self.has_rw_dirs => WRITE_BACK,
                     _ => POWER_OFF,
                 },
+                booted: self.booted.to_string(),
             },
             Interrupted::Channel(channel) => {
                 // Where somebody else writes to the channel the kernel goes on.
@@ -350,6 +359,7 @@ impl Vm {
                         disk_full: ended.is_some_and(|ended| ended.disk_full),
                         panic_message: panic_message.flatten(),
                         console: self.console(),
+                        booted: self.booted.to_string(),
                     },
                 }
             }
@@ -384,25 +394,26 @@ pub(crate) fn boot(
     let mut config = config.clone();
     config::rw_dirs::check(&mut config.rw_dirs)?;
     let kernel = kernel(&config)?;
-    let opening = opening(&config, &kernel, manifest_dir)?;
-    let mut vm = Vm::start(&config, &kernel, opening, lifetime)?;
+    let opening = opening(&config, &kernel.linux, manifest_dir)?;
+    let mut vm = Vm::start(&config, kernel, opening, lifetime)?;
     match vm.wait_ready() {
         Ok(()) => Ok(vm),
         Err((Interrupted::Deadline, phase)) => {
-            Err(Error::TimedOut { phase, limit: vm.boot_limit() })
+            Err(Error::TimedOut { phase, limit: vm.boot_limit(), booted: vm.booted.to_string() })
         }
-        Err((Interrupted::Refused(failure), _)) => Err(Error::SetUp(failure)),
+        Err((Interrupted::Refused(failure), _)) => Err(Error::SetUp { failure, booted: vm.booted.to_string() }),
         Err((other, phase)) => Err(vm.explain(other, phase)),
     }
 }
 
-/// The kernel to boot, as an absolute path.
+/// The kernel to boot, with an absolute path.
 ///
 /// # Errors
 /// As [`artifacts::kernel`].
-pub(crate) fn kernel(config: &Config) -> Result<PathBuf, Error> {
-    let kernel = artifacts::kernel(config)?;
-    Ok(std::path::absolute(&kernel).unwrap_or(kernel))
+pub(crate) fn kernel(config: &Config) -> Result<Found, Error> {
+    let mut found = artifacts::kernel(config)?;
+    found.linux = std::path::absolute(&found.linux).unwrap_or(found.linux);
+    Ok(found)
 }
 
 /// As far away as nobody's patience goes, near enough for clock arithmetic.

@@ -85,10 +85,27 @@ pub(crate) fn along_path(fixtures: &Fixtures) {
         assert!(shown[name].has_passed(), "{program}: {}", finished.text());
         fs::remove_file(link).unwrap();
     }
+    let cache = cache.display();
+
+    // What turns out to be none only when it is booted.
+    std::os::unix::fs::symlink("/bin/true", Path::new(full).join("linux")).unwrap();
+    let (shown, _) = Way::Custom.run(fixtures, &wanted).unwrap();
+    let text = &shown[name].text;
+    assert_eq!(shown[name].verdict, Verdict::Failed, "{text}");
+    for says in [
+        format!("guest kernel: {full}/linux (from PATH), looked for after"),
+        format!("{cache}/names/default: none"),
+        format!("{cache}/kernels/*/linux: none"),
+        format!("{empty}/linux: not an ELF executable"),
+        "`cargo uml kernel build`".to_owned(),
+    ] {
+        assert!(text.contains(&says), "nothing says `{says}`: {text}");
+    }
+    fs::remove_file(Path::new(full).join("linux")).unwrap();
+
     let (shown, finished) = Way::Custom.run(fixtures, &wanted).unwrap();
     let text = &shown[name].text;
     assert_eq!(shown[name].verdict, Verdict::Failed, "{text}");
-    let cache = cache.display();
     for says in [
         format!("{cache}/names/default: none"),
         format!("{cache}/kernels/*/linux: none"),
@@ -123,6 +140,8 @@ pub(crate) fn all(fixtures: &Fixtures, way: Way) -> Result<(), Problem> {
             for says in &case.says {
                 assert!(shown.text.contains(says), "nothing says `{says}`: {what}");
             }
+            let which = case.kernel.as_ref().unwrap_or(&fixtures.kernel).display().to_string();
+            assert!(shown.text.contains(&which), "nothing says which kernel: {what}");
             assert!(finished.took < LIMIT, "{:?}: {what}", finished.took);
         }
     }
@@ -171,6 +190,11 @@ fn cases(fixtures: &Fixtures, dir: &Path) -> Vec<Case> {
             &["ended before the guest was up", "SIGABRT", "Unable to mount root"],
         ),
         booted("init=/nonexistent", &["ended before the guest was up", "SIGABRT", "nonexistent"]),
+        // As a kernel without overlayfs.
+        booted(
+            "initcall_blacklist=ovl_init",
+            &["could not set the guest up: mount overlay", "built without that filesystem"],
+        ),
         // An agent that is none: a program that ends at once.
         booted("rootflags=/ init=/bin/true", &["up", "SIGABRT", "Attempted to kill init"]),
     ]
