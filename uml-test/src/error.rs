@@ -73,7 +73,7 @@ pub enum Error {
         /// How far it had come.
         phase: Phase,
         /// What is known of its end.
-        end: GuestEnd,
+        end: Box<GuestEnd>,
     },
     /// The time limit passed.
     #[error("the guest was still {phase} after {limit:?}{}", longer_boot(*phase, booted))]

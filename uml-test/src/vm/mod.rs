@@ -353,14 +353,14 @@ impl Vm {
                 let panic_message = panicked.then(|| console::panic_message(&self.console()));
                 Error::Gone {
                     phase,
-                    end: GuestEnd {
+                    end: Box::new(GuestEnd {
                         channel,
                         kernel: ended.map(|ended| ended.exit),
                         disk_full: ended.is_some_and(|ended| ended.disk_full),
                         panic_message: panic_message.flatten(),
                         console: self.console(),
                         booted: self.booted.to_string(),
-                    },
+                    }),
                 }
             }
         }
