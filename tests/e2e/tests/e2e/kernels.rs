@@ -178,6 +178,14 @@ fn cases(fixtures: &Fixtures, dir: &Path) -> Vec<Case> {
         damaged(file("unexecutable", &kernel, 0o644), &["not executable"]),
         damaged(Some("/bin/true".into()), &["ended before the guest was up: exit code 0"]),
         damaged(
+            file("without-overlayfs", &without(&kernel, "overlay"), 0o755),
+            &["could not set the guest up: mount overlay", "built without that filesystem"],
+        ),
+        damaged(
+            file("without-hostfs", &without(&kernel, "hostfs"), 0o755),
+            &["ended before the guest was up", "SIGABRT", "Unable to mount root"],
+        ),
+        damaged(
             file("newer", &for_a_newer_glibc(kernel), 0o755),
             &["ended before the guest was up: exit code 1", "version `GLIBC_9.99' not found"],
         ),
@@ -190,14 +198,23 @@ fn cases(fixtures: &Fixtures, dir: &Path) -> Vec<Case> {
             &["ended before the guest was up", "SIGABRT", "Unable to mount root"],
         ),
         booted("init=/nonexistent", &["ended before the guest was up", "SIGABRT", "nonexistent"]),
-        // As a kernel without overlayfs.
-        booted(
-            "initcall_blacklist=ovl_init",
-            &["could not set the guest up: mount overlay", "built without that filesystem"],
-        ),
         // An agent that is none: a program that ends at once.
         booted("rootflags=/ init=/bin/true", &["up", "SIGABRT", "Attempted to kill init"]),
     ]
+}
+
+/// The kernel, with a filesystem under a name that nobody mounts: to all others it lacks that one.
+fn without(kernel: &[u8], filesystem: &str) -> Vec<u8> {
+    let name = format!("{filesystem}\0").into_bytes();
+    let mut kernel = kernel.to_vec();
+    // The linker has names share their ends.
+    let places: Vec<_> =
+        (0..kernel.len() - name.len()).filter(|at| kernel[*at..].starts_with(&name)).collect();
+    assert!(!places.is_empty());
+    for place in places {
+        kernel[place] = b'X';
+    }
+    kernel
 }
 
 /// The kernel, made to ask for a version of the C library that nobody has: in its string table,
