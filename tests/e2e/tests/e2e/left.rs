@@ -241,6 +241,11 @@ pub(crate) fn adopted(awaited: impl Fn(u32) -> bool) -> Vec<(u32, String)> {
     alive.filter_map(|(pid, dir)| Some((pid, began(&dir)?))).collect()
 }
 
+/// A process with the time it began at, while it is there.
+pub(crate) fn identified(pid: u32) -> Option<(u32, String)> {
+    Some((pid, began(&Path::new("/proc").join(pid.to_string()))?))
+}
+
 /// Whether the process that began then still runs.
 pub(crate) fn still_runs(process: &(u32, String)) -> bool {
     let dir = Path::new("/proc").join(process.0.to_string());

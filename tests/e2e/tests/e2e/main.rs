@@ -113,6 +113,8 @@ fn through_every_way(fixtures: &Built, repeat: usize) -> Vec<Trial> {
         ("killed::sigint", |fixtures, way| killed::at_any_moment(fixtures, way, 2)),
         ("killed::at_its_end", killed::at_its_end),
         ("killed::with_its_group", killed::with_its_group),
+        ("killed::while_keeping", killed::while_keeping),
+        ("killed::while_writing", killed::while_writing),
         ("output::a_hundred_megabytes", output::a_hundred_megabytes),
         ("output::a_million_tiny_writes", output::a_million_tiny_writes),
         ("output::odd_bytes", output::odd_bytes),
@@ -136,6 +138,7 @@ fn through_every_way(fixtures: &Built, repeat: usize) -> Vec<Trial> {
         ("places::odd_project_in_run", "has a project below /run", places::odd_project_in_run),
     ];
     const ALL_CPUS: &[(&str, EveryWay)] = &[
+        ("killed::among_many", killed::among_many),
         ("load::one_binary", load::one_binary),
         ("load::two_cargos", load::two_cargos),
     ];
