@@ -190,19 +190,11 @@ fn a_dropped_guest_is_gone_at_once() {
     let vm = boot();
     let run_dir = vm.run_dir().to_owned();
     assert!(run_dir.join("root/init").exists());
-    let kernels = || {
-        let marker = format!("uml_dir={}", run_dir.display());
-        fs::read_dir("/proc")
-            .unwrap()
-            .flatten()
-            .filter_map(|entry| fs::read(entry.path().join("cmdline")).ok())
-            .filter(|line| String::from_utf8_lossy(line).contains(&marker))
-            .count()
-    };
-    assert!(kernels() > 0);
+    assert!(!kernels(&run_dir).is_empty());
     let _running = vm.command("sleep").arg("1000").spawn().unwrap();
     drop(vm);
-    assert_eq!(kernels(), 0);
+    let left = kernels(&run_dir);
+    assert!(left.is_empty(), "{left:?}");
     assert!(!run_dir.exists());
 }
 
@@ -353,15 +345,23 @@ fn what_is_written_to_an_rw_dir_stays() {
     assert_eq!(kept.lines().last(), Some("100000"));
 }
 
-/// What the host's kernel says of the process of a guest's kernel, and of those of its user space.
-fn on_the_host(vm: &Vm) -> (String, Vec<String>) {
-    let marker = format!("uml_dir={}\0", vm.run_dir().display());
+/// The processes that run there, by their places in the host's /proc, the kernel's first.
+fn kernels(run_dir: &Path) -> Vec<PathBuf> {
+    let argument = [b"uml_dir=", run_dir.as_os_str().as_bytes()].concat();
     let is_kernel = |process: &PathBuf| {
         let arguments = fs::read(process.join("cmdline")).unwrap_or_default();
-        String::from_utf8_lossy(&arguments).contains(&marker)
+        arguments.split(|byte| *byte == 0).any(|found| found == argument)
     };
-    let mut processes = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
-    let kernel = processes.find(is_kernel).expect("the kernel is a process");
+    fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path()).filter(is_kernel).collect()
+}
+
+fn kernel(vm: &Vm) -> PathBuf {
+    kernels(vm.run_dir()).swap_remove(0)
+}
+
+/// What the host's kernel says of the process of a guest's kernel, and of those of its user space.
+fn on_the_host(vm: &Vm) -> (String, Vec<String>) {
+    let kernel = kernel(vm);
     let mut children = String::new();
     for task in fs::read_dir(kernel.join("task")).unwrap() {
         children += &fs::read_to_string(task.unwrap().path().join("children")).unwrap();
@@ -402,6 +402,19 @@ fn a_guest_runs_on_one_cpu_and_intercepts_calls_as_asked() {
     let vm = Vm::builder().traps(Traps::Seccomp).boot().unwrap();
     let (_, stubs) = on_the_host(&vm);
     assert!(stubs.iter().all(|status| field(status, "TracerPid") == "0"), "{stubs:?}");
+}
+
+/// It would be as large as the guest's memory; a limit of 1 holds for programs that cores are piped to.
+#[test]
+fn a_kernel_leaves_no_core_dump() {
+    let vm = boot();
+    let kernel = kernel(&vm);
+    let limits = fs::read_to_string(kernel.join("limits")).unwrap();
+    let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
+    let core: Vec<&str> = core.split_whitespace().take(2).collect();
+    assert!(core.iter().all(|limit| ["0", "1"].contains(limit)), "{limits}");
+    let filter = fs::read_to_string(kernel.join("coredump_filter")).unwrap();
+    assert_eq!(u64::from_str_radix(filter.trim(), 16), Ok(0), "{filter}");
 }
 
 #[test]

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::*;
 
 const NOTHING: Overrides = Overrides::NONE;
@@ -132,6 +134,67 @@ fn every_setting_is_in_the_documented_table() {
     let table = include_str!("../../docs/settings.md");
     for variable in VARIABLES {
         assert!(table.contains(&format!("`{variable}`")), "{variable} is not documented");
+    }
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    assert_eq!(rows.collect::<BTreeSet<_>>(), keys().iter().map(|key| &**key).collect());
+}
+
+/// The keys that a manifest may have, as the error names them.
+fn keys() -> BTreeSet<String> {
+    let error = toml::from_str::<Table>("no-key = 1").unwrap_err();
+    let (_, known) = error.message().split_once("expected one of ").unwrap();
+    known.split(", ").map(|key| key.trim_matches('`').to_owned()).collect()
+}
+
+#[test]
+fn a_manifest_sets_everything() {
+    const SETTINGS: &str = r#"
+        kernel = "7.2"
+        mem = "64M"
+        timeout = "1s"
+        boot-timeout = "2s"
+        cmdline = "a b"
+        env = { NAME = "value" }
+        rw-dirs = ["out"]
+        traps = "ptrace"
+        sandbox = "require"
+        missing-kernel = "skip"
+        libtest-skips = "fail"
+        keep-runs = 3
+        run-dir = "runs"
+    "#;
+    let written: toml::Table = toml::from_str(SETTINGS).unwrap();
+    assert_eq!(written.keys().cloned().collect::<BTreeSet<_>>(), keys());
+    for kind in ["package", "workspace"] {
+        let manifest = format!("[{kind}]\n[{kind}.metadata.uml-test]{SETTINGS}");
+        let tree = Tree::new(
+            &format!("everything-{kind}"),
+            &[("Cargo.toml", &*manifest), ("out/.keep", "")],
+        );
+        let config = resolve(&tree.0, &NOTHING, &Variables::new()).unwrap();
+        let place = tree.0.join("Cargo.toml");
+        let wanted = Config {
+            kernel: Some(KernelChoice::Written {
+                text: "7.2".into(),
+                base: tree.0.clone(),
+                place: format!("{}: [{kind}.metadata.uml-test] kernel", place.display()),
+            }),
+            mem: 64 << 20,
+            timeout: Duration::from_secs(1),
+            boot_timeout: Duration::from_secs(2),
+            cmdline: vec!["a".to_owned(), "b".to_owned()],
+            env: [("NAME".to_owned(), "value".to_owned())].into(),
+            rw_dirs: vec![RwDir::at_its_path(tree.0.join("out").canonicalize().unwrap())],
+            keep: Vec::new(),
+            traps: Traps::Ptrace,
+            sandbox: Sandbox::Require,
+            missing_kernel: MissingKernel::Skip,
+            gates: UnmetGates::Ignore,
+            libtest_skips: LibtestSkips::Fail,
+            keep_runs: 3,
+            run_dir: Some(tree.0.join("runs")),
+        };
+        assert_eq!(config, wanted);
     }
 }
 

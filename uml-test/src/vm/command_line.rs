@@ -91,7 +91,9 @@ mod tests {
             "mem=131072K",
             "con0=null,fd:4",
             "ssl0=fd:3,fd:3",
+            "lpj=7000000",
             "seccomp=auto",
+            "panic=-1",
             "noreboot",
         ] {
             assert!(line.iter().any(|argument| argument == wanted), "{wanted} not in {line:?}");

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sys::personality::{self, Persona};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
@@ -98,10 +99,12 @@ impl Floor {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         let cpu = self.cpu;
-        // SAFETY: two system calls, no memory is touched.
+        // SAFETY: three system calls, no memory is touched.
         unsafe {
             command.pre_exec(move || {
                 nix::unistd::setsid()?;
+                // As the supervisor does it: without, the kernel executes its file once more.
+                let _ = personality::set(Persona::ADDR_NO_RANDOMIZE);
                 Ok(sched_setaffinity(Pid::from_raw(0), &cpu)?)
             })
         };
@@ -117,12 +120,19 @@ impl Floor {
 /// The kernel that the tests boot too: asked of a guest, so that it is the same one.
 fn kernel() -> Result<PathBuf> {
     let vm = uml_test::Vm::builder().boot()?;
+    let process = processes(&vm)?.into_iter().next().context("no kernel process found")?;
+    Ok(std::fs::read_link(process.join("exe"))?)
+}
+
+/// The processes that have a guest's run directory among their arguments, the kernel's first.
+pub(crate) fn processes(vm: &uml_test::Vm) -> Result<Vec<PathBuf>> {
     let marker = format!("uml_dir={}", vm.run_dir().display());
+    let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc")?.flatten() {
         let arguments = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
         if String::from_utf8_lossy(&arguments).contains(&marker) {
-            return Ok(std::fs::read_link(entry.path().join("exe"))?);
+            found.push(entry.path());
         }
     }
-    anyhow::bail!("no kernel process found")
+    Ok(found)
 }

@@ -1,9 +1,9 @@
 //! `cargo bench`: what uml-test costs over the bare kernel's boot.
 //!
 //! Everything is measured in one run on one kernel, interleaved, and printed as a ratio to the
-//! floor: the same kernel with the same arguments, pinned to one CPU, with an init that only
-//! powers off. Medians, because a busy host only ever adds time. At the end come the floors of all
-//! kernels in the cache.
+//! floor: the same kernel with a guest's arguments but for its console and control channel, with
+//! fixed addresses, pinned to one CPU, with an init that only powers off. Medians, because a busy
+//! host only ever adds time. At the end come the floors of all kernels in the cache.
 #![expect(clippy::print_stdout, reason = "the table is what a bench is for")]
 
 mod floor;
@@ -117,18 +117,13 @@ fn resident() -> Result<f64> {
     let vm = Vm::builder().boot()?;
     ensure!(vm.command("/bin/true").status()?.success());
     let mut kib = 0;
-    let marker = format!("uml_dir={}", vm.run_dir().display());
     let mut processes = Vec::new();
-    for entry in std::fs::read_dir("/proc")?.flatten() {
-        let arguments = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        if String::from_utf8_lossy(&arguments).contains(&marker) {
-            let tasks = std::fs::read_dir(entry.path().join("task")).into_iter().flatten();
-            for task in tasks.flatten() {
-                let children = std::fs::read_to_string(task.path().join("children"))?;
-                processes.extend(children.split_whitespace().map(|id| Path::new("/proc").join(id)));
-            }
-            processes.push(entry.path());
+    for kernel in floor::processes(&vm)? {
+        for task in std::fs::read_dir(kernel.join("task")).into_iter().flatten().flatten() {
+            let children = std::fs::read_to_string(task.path().join("children"))?;
+            processes.extend(children.split_whitespace().map(|id| Path::new("/proc").join(id)));
         }
+        processes.push(kernel);
     }
     ensure!(processes.len() > 1, "no kernel process with one of its user space found");
     for process in processes {

@@ -60,11 +60,25 @@ impl Base {
 
     /// The same, with what happened said.
     pub(crate) fn assert_empty_after(&self, what: &str) {
-        let started = Instant::now();
+        self.assert_empty_since(Instant::now(), what, &[]);
+    }
+
+    /// Waits until nothing is left and none of these processes runs.
+    ///
+    /// # Panics
+    /// Where something is, a second after `since`.
+    pub(crate) fn assert_empty_since(
+        &self,
+        since: Instant,
+        what: &str,
+        processes: &[(u32, String)],
+    ) {
         loop {
             // On a loaded machine a look may take longer than that itself.
-            let late = started.elapsed() > SOON;
-            let left = self.left();
+            let late = since.elapsed() > SOON;
+            let mut left = self.left();
+            let running = processes.iter().filter(|process| still_runs(process));
+            left.extend(running.map(|(pid, _)| format!("process {pid}: a test's")));
             if left.is_empty() {
                 return;
             }
@@ -72,6 +86,52 @@ impl Base {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+/// Places where everybody's run directories may lie, and which of them did.
+pub(crate) struct Shared {
+    places: Vec<PathBuf>,
+    before: Vec<PathBuf>,
+}
+
+impl Shared {
+    pub(crate) fn of(places: &[&Path]) -> Self {
+        let places: Vec<_> = places.iter().map(|place| place.to_path_buf()).collect();
+        let before = abandoned(&places);
+        Self { places, before }
+    }
+
+    /// Waits until no other run directory lies there whose test's process has ended.
+    ///
+    /// # Panics
+    /// Where one does, after a second.
+    pub(crate) fn assert_no_more(&self) {
+        let started = Instant::now();
+        loop {
+            let late = started.elapsed() > SOON;
+            let mut left = abandoned(&self.places);
+            left.retain(|dir| !self.before.contains(dir));
+            if left.is_empty() {
+                return;
+            }
+            assert!(!late, "left after {SOON:?}: {left:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// The run directories, by their names, `uml-test-PID-…`, of processes that are no more.
+fn abandoned(places: &[PathBuf]) -> Vec<PathBuf> {
+    let entries = places.iter().flat_map(|place| fs::read_dir(place).into_iter().flatten());
+    let is_abandoned = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let mut parts = name.strip_prefix("uml-test-").unwrap_or_default().split('-');
+        let pid = parts.next().and_then(|pid| pid.parse::<u32>().ok());
+        let process = pid.map(|pid| Path::new("/proc").join(pid.to_string()));
+        parts.count() == 2
+            && process.is_some_and(|process| parent(&process).is_none_or(|(_, ended)| ended))
+    };
+    entries.flatten().map(|entry| entry.path()).filter(is_abandoned).collect()
 }
 
 /// The processes that have `base` in their arguments, open files or mappings: a kernel, what runs
@@ -179,6 +239,11 @@ pub(crate) fn adopted(awaited: impl Fn(u32) -> bool) -> Vec<(u32, String)> {
         .into_iter()
         .filter(|(pid, dir)| parent(dir) == Some((std::process::id(), false)) && !awaited(*pid));
     alive.filter_map(|(pid, dir)| Some((pid, began(&dir)?))).collect()
+}
+
+/// A process with the time it began at, while it is there.
+pub(crate) fn identified(pid: u32) -> Option<(u32, String)> {
+    Some((pid, began(&Path::new("/proc").join(pid.to_string()))?))
 }
 
 /// Whether the process that began then still runs.

@@ -113,6 +113,8 @@ fn through_every_way(fixtures: &Built, repeat: usize) -> Vec<Trial> {
         ("killed::sigint", |fixtures, way| killed::at_any_moment(fixtures, way, 2)),
         ("killed::at_its_end", killed::at_its_end),
         ("killed::with_its_group", killed::with_its_group),
+        ("killed::while_keeping", killed::while_keeping),
+        ("killed::while_writing", killed::while_writing),
         ("output::a_hundred_megabytes", output::a_hundred_megabytes),
         ("output::a_million_tiny_writes", output::a_million_tiny_writes),
         ("output::odd_bytes", output::odd_bytes),
@@ -128,13 +130,18 @@ fn through_every_way(fixtures: &Built, repeat: usize) -> Vec<Trial> {
     ];
     // Ten seconds of work for a CPU, whatever is asked for.
     const ONCE: &[(&str, EveryWay)] = &[("removal::of_everything", removal::of_everything)];
-    const MOUNTING: &[(&str, EveryWay)] = &[
-        ("places::noexec", places::noexec),
-        ("places::tmpdir", places::tmpdir),
-        ("places::full_disk", places::full_disk),
+    // With what they need root for.
+    const AS_ROOT: &[(&str, &str, EveryWay)] = &[
+        ("places::noexec", "mounts on the host", places::noexec),
+        ("places::tmpdir", "mounts on the host", places::tmpdir),
+        ("places::full_disk", "mounts on the host", places::full_disk),
+        ("places::odd_project_in_run", "has a project below /run", places::odd_project_in_run),
     ];
-    const ALL_CPUS: &[(&str, EveryWay)] =
-        &[("load::one_binary", load::one_binary), ("load::two_cargos", load::two_cargos)];
+    const ALL_CPUS: &[(&str, EveryWay)] = &[
+        ("killed::among_many", killed::among_many),
+        ("load::one_binary", load::one_binary),
+        ("load::two_cargos", load::two_cargos),
+    ];
     let mut trials = Vec::new();
     for (way, way_name) in WAYS {
         let checks = CHECKS.iter().map(|check| (check, repeat));
@@ -143,11 +150,11 @@ fn through_every_way(fixtures: &Built, repeat: usize) -> Vec<Trial> {
                 repeated(times, || check(fixtures, way))
             }));
         }
-        for (name, check) in MOUNTING {
+        for (name, what, check) in AS_ROOT {
             trials.push(light(fixtures, format!("{name}::{way_name}"), move |fixtures| {
-                match places::no_mounts() {
-                    Some(reason) => Ok(Completion::ignored_with(reason)),
-                    None => repeated(repeat, || check(fixtures, way)),
+                match user::is_root() {
+                    false => Ok(Completion::ignored_with(format!("{what}: needs root"))),
+                    true => repeated(repeat, || check(fixtures, way)),
                 }
             }));
         }

@@ -6,14 +6,18 @@ use std::time::Duration;
 
 use crate::command::run;
 use crate::fixtures::Fixtures;
-use crate::left::Base;
+use crate::left::{Base, Shared};
 use crate::table::Kind;
-use crate::user::{Copies, is_root};
+use crate::user::Copies;
 use crate::verdicts::{Problem, wrong_kinds};
-use crate::ways::{Verdict, Wanted, Way};
+use crate::ways::{RUNNER, Verdict, Wanted, Way};
 
 const LIMIT: Duration = Duration::from_secs(10);
 const PASSES: &str = "cases::verdicts::passes";
+
+/// Of a package that gives its tests a directory of the host's.
+pub(crate) const RW_MANIFEST: &str =
+    "[package]\nname = \"rw\"\n[package.metadata.uml-test]\nrw-dirs = [\"given\"]\n";
 
 /// Run directories that are named and cannot be used.
 pub(crate) fn unfit(fixtures: &Fixtures, way: Way) -> Result<(), Problem> {
@@ -61,23 +65,60 @@ pub(crate) fn odd_names(fixtures: &Fixtures, way: Way) -> Result<(), Problem> {
 /// needs quoting, in places that guests mount anew and in one that they do not.
 pub(crate) fn odd_project(fixtures: &Fixtures, way: Way) -> Result<(), Problem> {
     for place in ["/tmp", "/dev/shm", "/var/tmp"] {
-        let dir = tempfile::Builder::new()
-            .prefix("e2e it's \"quoted\", $HOME \\ ")
-            .tempdir_in(place)
-            .unwrap();
-        let copies = Copies::new(fixtures, dir.path());
-        let fails = "cases::verdicts::asserts";
-        for (name, verdict, says) in
-            [(PASSES, Verdict::Passed, ""), (fails, Verdict::Failed, "arithmetic of fixtures")]
-        {
-            let wanted = Wanted { only: Some(name), copies: Some(&copies), ..Wanted::default() };
-            let Some((shown, finished)) = way.run(fixtures, &wanted) else {
-                return Err(Problem::NoNextest);
-            };
-            assert_eq!(shown[name].verdict, verdict, "{place}: {}", finished.text());
-            assert!(shown[name].text.contains(says), "{place}: {:?}", shown[name]);
-            assert!(finished.took < LIMIT, "{place}: {:?}", finished.took);
-        }
+        project_in(fixtures, way, place, None)?;
+    }
+    Ok(())
+}
+
+/// The same in another place that guests mount anew.
+pub(crate) fn odd_project_in_run(fixtures: &Fixtures, way: Way) -> Result<(), Problem> {
+    // Where initramfs-tools has mounted it, nothing may be executed there.
+    let may_execute = "shift; mount --bind /run /run && mount -o remount,bind,exec /run || exit 77; \
+                       exec \"$@\"";
+    project_in(fixtures, way, "/run", Some(may_execute))
+}
+
+fn project_in(
+    fixtures: &Fixtures,
+    way: Way,
+    place: &str,
+    script: Option<&str>,
+) -> Result<(), Problem> {
+    let dir = tempfile::Builder::new()
+        .prefix("e2e it's \"quoted\", $HOME \\ ")
+        .tempdir_in(place)
+        .unwrap();
+    let copies = Copies::new(fixtures, dir.path());
+    // Apart from the executable and, but for nextest, which knows better, from the working directory.
+    let built = copies.target().join("doc/built");
+    let package = match way.is_nextest() {
+        true => copies.package_dir(),
+        false => dir.path().join("package"),
+    };
+    for (file, text) in [(&built, "built"), (&package.join("Cargo.toml"), "# a manifest\n")] {
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, text).unwrap();
+    }
+    let env =
+        [("CARGO_MANIFEST_DIR", package.to_str().unwrap()), ("E2E_PLACE", built.to_str().unwrap())];
+    for (name, verdict, says) in [
+        ("cases::host::sees_its_project", Verdict::Passed, ""),
+        ("cases::verdicts::asserts", Verdict::Failed, "arithmetic of fixtures"),
+    ] {
+        let wanted = Wanted {
+            only: Some(name),
+            copies: Some(&copies),
+            env: &env,
+            script,
+            ..Wanted::default()
+        };
+        let Some((shown, finished)) = way.run(fixtures, &wanted) else {
+            return Err(Problem::NoNextest);
+        };
+        assert_eq!(shown[name].verdict, verdict, "{place}: {}", finished.text());
+        assert!(verdict != Verdict::Passed || shown[name].has_passed(), "{place}: {shown:?}");
+        assert!(shown[name].text.contains(says), "{place}: {:?}", shown[name]);
+        assert!(finished.took < LIMIT, "{place}: {:?}", finished.took);
     }
     Ok(())
 }
@@ -88,9 +129,7 @@ pub(crate) fn rw_dir(fixtures: &Fixtures) {
         let dir = tempfile::tempdir_in("/var/tmp").unwrap();
         let given = dir.path().join("given");
         fs::create_dir(&given).unwrap();
-        let manifest = "[package]\nname = \"rw\"\n\
-                        [package.metadata.uml-test]\nrw-dirs = [\"given\"]\n";
-        fs::write(dir.path().join("Cargo.toml"), manifest).unwrap();
+        fs::write(dir.path().join("Cargo.toml"), RW_MANIFEST).unwrap();
         let base = Base::new();
         let mut command = fixtures.command(binary, base.path());
         command.args(["--exact", "cases::host::writes_for_the_host"]);
@@ -109,19 +148,30 @@ pub(crate) fn rw_dir(fixtures: &Fixtures) {
 
 /// What is said of TMPDIR matters only where there is no better place, and there is.
 pub(crate) fn tmpdir_does_not_matter(fixtures: &Fixtures, way: Way) -> Result<(), Problem> {
-    for tmpdir in ["", "/nonexistent", "/proc", "/etc/passwd"] {
-        // nextest itself needs one, and passes on what it was given.
-        if way.is_nextest() && !tmpdir.is_empty() {
-            continue;
-        }
-        let env = [("UML_TEST_RUN_DIR", ""), ("TMPDIR", tmpdir)];
-        let wanted = Wanted { only: Some(PASSES), env: &env, ..Wanted::default() };
+    let places = ["/dev/shm", "/tmp", "/var/tmp"].map(Path::new);
+    for tmpdir in [None, Some(""), Some("/nonexistent"), Some("/proc"), Some("/etc/passwd")] {
+        let before = Shared::of(&places);
+        let set = tmpdir.map(|tmpdir| tmpdir_of_tests(way, tmpdir));
+        let mut env = vec![("UML_TEST_RUN_DIR", "")];
+        env.extend(set.iter().map(|(name, value)| (*name, &**value)));
+        let unset: &[&str] = if tmpdir.is_none() { &["TMPDIR"] } else { &[] };
+        let wanted = Wanted { only: Some(PASSES), env: &env, unset, ..Wanted::default() };
         let Some((shown, finished)) = way.run(fixtures, &wanted) else {
             return Err(Problem::NoNextest);
         };
-        assert!(shown[PASSES].has_passed(), "{tmpdir}: {}", finished.text());
+        assert!(shown[PASSES].has_passed(), "{tmpdir:?}: {}", finished.text());
+        before.assert_no_more();
     }
     Ok(())
+}
+
+/// The variable that gives tests a TMPDIR. nextest itself needs one that it can write to, so its
+/// tests get theirs on the way to their start.
+fn tmpdir_of_tests(way: Way, tmpdir: &str) -> (&'static str, String) {
+    match way.is_nextest() {
+        true => (RUNNER, format!("env TMPDIR={tmpdir}")),
+        false => ("TMPDIR", tmpdir.to_owned()),
+    }
 }
 
 /// Where the usual place is not fit, guests run in TMPDIR, and where that is not fit either, in what
@@ -134,17 +184,15 @@ pub(crate) fn tmpdir(fixtures: &Fixtures, way: Way) -> Result<(), Problem> {
     let usual = ["/tmp", "/var/tmp"].into_iter().find(|dir| is_fit(dir)).expect("a fit place");
     let place = tempfile::tempdir_in("/var/tmp").unwrap();
     let good = place.path().to_str().unwrap();
+    let before = Shared::of(&["/tmp", "/var/tmp"].map(Path::new));
     for (tmpdir, taken) in
         [(good, good), ("/nonexistent", usual), ("/proc", usual), ("/dev/shm", usual)]
     {
-        // nextest itself needs one that it can write to.
-        if way.is_nextest() && tmpdir != good {
-            continue;
-        }
+        let (name_of_tmpdir, value) = tmpdir_of_tests(way, tmpdir);
         let env = [
             ("UML_TEST_RUN_DIR", ""),
             ("XDG_RUNTIME_DIR", ""),
-            ("TMPDIR", tmpdir),
+            (name_of_tmpdir, &*value),
             ("E2E_PLACE", taken),
         ];
         let wanted = Wanted {
@@ -160,6 +208,7 @@ pub(crate) fn tmpdir(fixtures: &Fixtures, way: Way) -> Result<(), Problem> {
         assert!(shown[name].has_passed(), "{tmpdir}: {:?}", shown[name]);
     }
     assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
+    before.assert_no_more();
     Ok(())
 }
 
@@ -184,11 +233,6 @@ pub(crate) fn unwritable(fixtures: &Fixtures, way: Way) -> Result<(), Problem> {
     assert!(shown[PASSES].has_passed(), "{:?}", shown[PASSES]);
     let wanted = Wanted { env: &[("UML_TEST_RUN_DIR", "/etc")], ..wanted };
     infrastructure(fixtures, way, &wanted, &["/etc: not writable", "UML_TEST_RUN_DIR"])
-}
-
-/// Why a check that mounts on the host cannot be made.
-pub(crate) fn no_mounts() -> Option<&'static str> {
-    (!is_root()).then_some("mounts on the host: needs root")
 }
 
 /// Every place that is looked at is mounted noexec; the binary lies elsewhere.

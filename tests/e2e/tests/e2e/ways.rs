@@ -11,7 +11,7 @@ use crate::left::Base;
 use crate::user::{Copies, as_nobody, give_away};
 
 /// By which cargo and nextest know what to start tests with.
-const RUNNER: &str = "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER";
+pub(crate) const RUNNER: &str = "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER";
 
 /// No check takes longer; most take a hundredth of it.
 const LIMIT: Duration = Duration::from_secs(240);
@@ -80,6 +80,8 @@ pub(crate) struct Wanted<'w> {
     /// `--ignored`, where the ignored ones are wanted.
     pub(crate) ignored: bool,
     pub(crate) env: &'w [(&'w str, &'w str)],
+    /// Variables that are not to be set at all.
+    pub(crate) unset: &'w [&'w str],
     /// These in the place of the fixtures themselves.
     pub(crate) copies: Option<&'w Copies>,
     /// Whether the tests, and their base directory, are `nobody`'s; needs copies.
@@ -166,6 +168,9 @@ impl Way {
             give_away(base.path());
         }
         command.envs(wanted.env.iter().copied());
+        for name in wanted.unset {
+            command.env_remove(name);
+        }
         let command = match wanted.script {
             Some(script) => unshared(&command, script, base),
             None => command,

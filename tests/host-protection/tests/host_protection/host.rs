@@ -40,6 +40,8 @@ pub(crate) struct Host {
     /// Another guest's kernel process, and its run directory.
     pub(crate) sibling: Pid,
     pub(crate) sibling_dir: PathBuf,
+    /// A terminal's node.
+    pub(crate) terminal: PathBuf,
 }
 
 /// The table.
@@ -387,14 +389,16 @@ pub(crate) const SEND_TO_A_PATH: &str = "send to a datagram socket's path";
 impl Host {
     /// As a kernel argument's value.
     pub(crate) fn to_text(&self) -> String {
-        let Self { tcp, udp, name, stream, datagram, victim, segment, sibling, sibling_dir } = self;
+        let Self { tcp, udp, name, stream, datagram, victim, segment, sibling, .. } = self;
         let (stream, datagram) = (stream.display(), datagram.display());
-        let dir = sibling_dir.display();
-        format!("{tcp},{udp},{name},{stream},{datagram},{victim},{segment},{sibling},{dir}")
+        let (dir, terminal) = (self.sibling_dir.display(), self.terminal.display());
+        format!(
+            "{tcp},{udp},{name},{stream},{datagram},{victim},{segment},{sibling},{dir},{terminal}"
+        )
     }
 
     pub(crate) fn from_text(text: &str) -> Option<Self> {
-        let [tcp, udp, name, stream, datagram, victim, segment, sibling, dir] =
+        let [tcp, udp, name, stream, datagram, victim, segment, sibling, dir, terminal] =
             *text.split(',').collect::<Vec<_>>()
         else {
             return None;
@@ -409,7 +413,13 @@ impl Host {
             segment: segment.parse().ok()?,
             sibling: Pid::from_raw(sibling.parse().ok()?),
             sibling_dir: dir.into(),
+            terminal: terminal.into(),
         })
+    }
+
+    /// A device's node, which only root can have made.
+    pub(crate) fn device(&self) -> PathBuf {
+        self.stream.with_file_name("device")
     }
 }
 

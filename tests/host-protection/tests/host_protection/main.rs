@@ -6,6 +6,7 @@ mod host;
 mod io_uring;
 mod scenarios;
 mod sys;
+mod through;
 mod tree;
 mod unprivileged;
 
@@ -14,7 +15,8 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
-/// First argument in a guest: make the attempts on the directory that follows.
+/// First argument in a guest: make the attempts on the directory that follows, and those on the rest
+/// of the host through the hostfs of its `/` that comes next.
 const IN_GUEST: &str = "attempts-in-guest";
 /// Kernel arguments in the kernel's place: where the attempts' directories are, where to report,
 /// and what else there is to attack.
@@ -25,10 +27,13 @@ const HOST: &str = "attempts-host=";
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
     let value = |key| arguments.iter().find_map(|argument| argument.strip_prefix(key));
-    if let [_, mode, tree] = &arguments[..]
+    if let [_, mode, tree, root, host] = &arguments[..]
         && mode == IN_GUEST
     {
+        let host = host::Host::from_text(host).expect("what the test made");
+        let on = |_: &str| Box::new(through::Through { root: root.into(), host: host.clone() });
         print(&attempt::make_all(files::ATTEMPTS, |name| attempt::directory(tree.as_ref(), name)));
+        print(&attempt::make_all(through::ATTEMPTS, on));
         return ExitCode::SUCCESS;
     }
     if let (Some(tree), Some(report)) = (value(TREE), value(REPORT)) {

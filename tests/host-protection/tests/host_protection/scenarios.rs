@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Read;
 use std::net::{TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
@@ -12,6 +14,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use nix::fcntl::{FcntlArg, OFlag};
+use nix::sys::stat::{Mode, SFlag};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 use uml_test::{Error, Sandbox, Vm, VmBuilder};
@@ -19,7 +23,7 @@ use uml_test::{Error, Sandbox, Vm, VmBuilder};
 use crate::attempt::{self, Place};
 use crate::host::{self, Host};
 use crate::tree::{self, Snapshot};
-use crate::{HOST, IN_GUEST, REPORT, TREE, files, sys};
+use crate::{HOST, IN_GUEST, REPORT, TREE, files, sys, through};
 
 /// As many of the attempts on files must change the host without a sandbox, whoever runs them and
 /// from wherever: with few the tests of the sandbox would show little.
@@ -68,10 +72,10 @@ fn attempts(place: Place, sandbox: Sandbox) -> Result<(), String> {
     }
     let before: Vec<_> = directories.iter().map(|directory| Snapshot::take(directory)).collect();
     let outside = Snapshot::take(&tree);
-    let victims = (place == Place::Kernel).then(|| Victims::make(scratch.path()));
-    let report = match &victims {
-        None => from_a_guest(&tree, sandbox),
-        Some(victims) => from_the_kernels_place(scratch.path(), &tree, sandbox, &victims.host),
+    let victims = Victims::make(scratch.path());
+    let report = match place {
+        Place::GuestRoot => from_a_guest(&tree, sandbox, &victims.host),
+        Place::Kernel => from_the_kernels_place(scratch.path(), &tree, sandbox, &victims.host),
     };
     let results = attempt::results(&report);
     let mut wrong = String::new();
@@ -103,27 +107,28 @@ fn attempts(place: Place, sandbox: Sandbox) -> Result<(), String> {
             let _ = writeln!(wrong, "beside the attempts' own directories: {changes}");
         }
     }
-    if let Some(victims) = victims {
-        victims.judge(&results, sandbox, &mut wrong);
-    }
+    victims.judge(place, &results, sandbox, &mut wrong);
     show(place, sandbox, &report);
     if wrong.is_empty() { Ok(()) } else { Err(wrong) }
 }
 
-/// As root in a guest, through a hostfs mounted for writing.
-fn from_a_guest(tree: &Path, sandbox: Sandbox) -> String {
+/// As root in a guest, through a hostfs that was mounted read-only and then made writable, and one
+/// of the host's `/`.
+fn from_a_guest(tree: &Path, sandbox: Sandbox, host: &Host) -> String {
     let vm = boot(Vm::builder().sandbox(sandbox));
-    let place = "/mnt";
-    let mounted = vm
-        .command("mount")
-        .args(["-t", "hostfs", "-o"])
-        .arg(tree)
-        .args(["none", place])
-        .output()
-        .unwrap();
+    let (place, root) = ("/mnt", "/srv");
+    let script = r#"
+        mount -r -t hostfs -o "$1" none "$2"
+        grep -q " $2 hostfs ro," /proc/mounts
+        mount -o remount,rw "$2"
+        mount -t hostfs -o / none "$3""#;
+    let mut command = vm.command("sh");
+    command.args(["-ec", script, "sh"]).arg(tree).args([place, root]);
+    let mounted = command.output().unwrap();
     assert!(mounted.status.success(), "{mounted:?}");
     let program = std::env::current_exe().unwrap();
-    let output = vm.command(program).args([IN_GUEST, place]).output().unwrap();
+    let mut command = vm.command(program);
+    let output = command.args([IN_GUEST, place, root, &host.to_text()]).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
@@ -145,7 +150,7 @@ fn from_the_kernels_place(scratch: &Path, tree: &Path, sandbox: Sandbox, host: &
     fs::read_to_string(&report).unwrap_or_else(|error| panic!("no report: {error}; {booted:?}"))
 }
 
-/// What the attempts of `host` are aimed at.
+/// What the attempts of `host` and `through` are aimed at.
 struct Victims {
     host: Host,
     process: Victim,
@@ -155,6 +160,8 @@ struct Victims {
     named: UnixListener,
     stream: UnixListener,
     datagram: UnixDatagram,
+    /// The terminal's other end, and the terminal, as without it nothing could be read.
+    terminal: (fs::File, OwnedFd),
 }
 
 impl Victims {
@@ -170,6 +177,7 @@ impl Victims {
         let sockets = scratch.join("s");
         fs::create_dir(&sockets).unwrap();
         let (stream, datagram) = (sockets.join("stream"), sockets.join("datagram"));
+        let nix::pty::OpenptyResult { master, slave } = nix::pty::openpty(None, None).unwrap();
         let host = Host {
             tcp: tcp.local_addr().unwrap().port(),
             udp: udp.local_addr().unwrap().port(),
@@ -180,7 +188,13 @@ impl Victims {
             segment: sys::call(libc::SYS_shmget, &[0, 4096, 0o600]).unwrap() as i32,
             sibling: kernel_of(&sibling),
             sibling_dir,
+            terminal: nix::unistd::ttyname(&slave).unwrap(),
         };
+        if root() {
+            let full = nix::sys::stat::makedev(1, 7);
+            let mode = Mode::from_bits_truncate(0o600);
+            nix::sys::stat::mknod(&host.device(), SFlag::S_IFCHR, mode, full).unwrap();
+        }
         let stream = UnixListener::bind(stream).unwrap();
         let datagram = UnixDatagram::bind(datagram).unwrap();
         for nonblocking in [
@@ -192,11 +206,36 @@ impl Victims {
         ] {
             nonblocking.unwrap();
         }
-        Self { host, process, sibling, tcp, udp, named, stream, datagram }
+        nix::fcntl::fcntl(&master, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+        let terminal = (fs::File::from(master), slave);
+        Self { host, process, sibling, tcp, udp, named, stream, datagram, terminal }
     }
 
     /// Adds to `wrong` every attempt that did not end as it must.
-    fn judge(mut self, results: &[(&str, &str)], sandbox: Sandbox, wrong: &mut String) {
+    fn judge(
+        mut self,
+        place: Place,
+        results: &[(&str, &str)],
+        sandbox: Sandbox,
+        wrong: &mut String,
+    ) {
+        match place {
+            Place::Kernel => self.judge_the_kernels(results, sandbox, wrong),
+            Place::GuestRoot => {
+                let written = self.terminal.0.read(&mut [0; 8]).is_ok();
+                through::judge(&self.host, written, results, sandbox, root(), wrong);
+            }
+        }
+        if !matches!(self.process.0.try_wait(), Ok(None)) {
+            let _ = writeln!(wrong, "the victim has ended");
+        }
+        let answer = self.sibling.command("echo").arg("alive").output();
+        if !answer.as_ref().is_ok_and(|output| output.stdout == b"alive\n") {
+            let _ = writeln!(wrong, "the sibling guest says {answer:?}");
+        }
+    }
+
+    fn judge_the_kernels(&self, results: &[(&str, &str)], sandbox: Sandbox, wrong: &mut String) {
         let late_landlock = landlock_version() < 9;
         for one in host::ATTEMPTS {
             let result =
@@ -229,13 +268,6 @@ impl Victims {
             }
         }
         let _ = self.datagram.recv(&mut unread);
-        if !matches!(self.process.0.try_wait(), Ok(None)) {
-            let _ = writeln!(wrong, "the victim has ended");
-        }
-        let answer = self.sibling.command("echo").arg("alive").output();
-        if !answer.as_ref().is_ok_and(|output| output.stdout == b"alive\n") {
-            let _ = writeln!(wrong, "the sibling guest says {answer:?}");
-        }
     }
 }
 
@@ -282,7 +314,7 @@ fn rw_dirs() -> Result<(), String> {
         echo written > file; mkdir dir; echo more > dir/other; mv dir/other dir/moved
         ln file hard; ln -s file soft; : > gone; rm gone
         ln -s "$BESIDE" out
-        mount -t hostfs -o "$BESIDE" none /mnt
+        mount -r -t hostfs -o "$BESIDE" none /mnt
         mount -o remount,rw /mnt
         set +e
         echo x > /mnt/file; echo x > out/file; echo x > ../beside/file; mv file /mnt/file
