@@ -18,19 +18,24 @@ use crate::report::Reporter;
 pub(crate) fn remove(cache: &Cache, names: &[String], reporter: &Reporter) -> Result<(), Error> {
     let lock = CacheLock::take(cache)?;
     // All or nothing: a mistyped name should not leave half of the work done.
-    let kernels: Vec<Kernel> =
-        names.iter().map(|name| cache.named(name)).collect::<Result<_, _>>()?;
-    for (text, kernel) in names.iter().zip(kernels) {
+    let kernels: Vec<(Option<Name>, Kernel)> = names
+        .iter()
+        .map(|text| Ok((cache.find(text).and_then(|(name, _)| name), cache.named(text)?)))
+        .collect::<Result<_, Error>>()?;
+    for (text, (name, kernel)) in names.iter().zip(kernels) {
         if !kernel.directory().exists() {
             continue;
         }
         let was_default = cache.is_default(&kernel);
-        if *text == kernel.id() || text == "default" {
-            for name in cache.names_of(&kernel) {
-                cache.unname(&Name::parse(&name)?, &lock)?;
+        match name.filter(|_| text != "default") {
+            Some(name) => {
+                cache.unname(&name, &lock)?;
             }
-        } else {
-            cache.unname(&Name::parse(text)?, &lock)?;
+            None => {
+                for name in cache.names_of(&kernel) {
+                    cache.unname(&Name::parse(&name)?, &lock)?;
+                }
+            }
         }
         if cache.names_of(&kernel).is_empty() {
             discard(kernel.directory())?;

@@ -293,6 +293,12 @@ fn an_id_names_the_kernel_of_a_guest() {
     let exec = |kernel: &str| run(&mut fixture.uml(&["exec", "--kernel", kernel, "true"]));
     exec(&id).succeeds();
     exec("7.2").succeeds();
+    exec("7.2/base").succeeds();
+    let by_variable =
+        |kernel: &str| run(fixture.uml(&["exec", "true"]).env("UML_TEST_KERNEL", kernel));
+    by_variable(&id).succeeds();
+    by_variable("7.2/base").succeeds();
+    by_variable("7.2.99-0123456789ab").fails(125, &["no kernel is named `7.2.99-0123456789ab`"]);
     exec("7.2.99-0123456789ab").fails(125, &["neither a kernel's name or id nor a path"]);
 }
 
@@ -304,6 +310,10 @@ fn the_default_can_be_chosen_by_name_or_id() {
     let smp = fixture.build(&["--flavour", "smp"]);
     assert_eq!(path(&["kernel", "path"]), base);
     assert_eq!(path(&["kernel", "path", "7.2/smp"]), smp);
+    let debug = fixture.build(&["--flavour", "smp", "--flavour", "debug"]);
+    assert_eq!(path(&["kernel", "path", "7.2/smp+debug"]), debug);
+    run(&mut fixture.uml(&["kernel", "remove", "7.2/smp+debug"])).succeeds();
+    assert!(!debug.exists());
     run(&mut fixture.uml(&["kernel", "default", "7.2/smp"])).succeeds();
     assert_eq!(path(&["kernel", "path"]), smp);
     assert_eq!(run(&mut fixture.uml(&["kernel", "default"])).stdout, "7.2/smp\n");
