@@ -206,10 +206,10 @@ pub(crate) enum Error {
     )]
     UnknownKernel { name: String, known: String },
     #[error(
-        "the kernel {name} is damaged: {path} has no kernel in it, or no readable kernel.toml; remove that directory, and \
-         `{}` builds it again", how_to_build(name), path = path.display()
+        "the kernel {name} is damaged: {path} has no kernel in it, or no readable kernel.toml; \
+         `cargo uml kernel remove {id}` removes it, and `{}` builds it again", how_to_build(name), path = path.display()
     )]
-    DamagedKernel { name: String, path: PathBuf },
+    DamagedKernel { name: String, id: String, path: PathBuf },
     #[error("could not write {path}", path = path.display())]
     Metadata {
         path: PathBuf,

@@ -140,14 +140,20 @@ impl Cache {
 
     /// The kernel that a name, or an id, stands for.
     pub(crate) fn named(&self, text: &str) -> Result<Kernel, Error> {
-        let unknown = || Error::UnknownKernel { name: text.to_owned(), known: self.known() };
-        let (_, id) = self.find(text).ok_or_else(unknown)?;
-        let path = self.kernels().join(id);
-        match Kernel::read(&path) {
-            Some(kernel) => Ok(kernel),
-            None if path.is_dir() => Err(Error::DamagedKernel { name: text.to_owned(), path }),
-            None => Err(unknown()),
-        }
+        let (_, id) = self.entry(text)?;
+        let path = self.kernels().join(&id);
+        Kernel::read(&path).ok_or_else(|| Error::DamagedKernel {
+            name: self.names_of(&id).into_iter().next().unwrap_or_else(|| id.clone()),
+            id,
+            path,
+        })
+    }
+
+    /// The same as [`find`](Self::find), of a kernel that is there, damaged or not.
+    pub(crate) fn entry(&self, text: &str) -> Result<(Option<Name>, String), Error> {
+        self.find(text)
+            .filter(|(_, id)| self.kernels().join(id).is_dir())
+            .ok_or_else(|| Error::UnknownKernel { name: text.to_owned(), known: self.known() })
     }
 
     /// The executable of the kernel that a name, or an id, stands for. It need not be there.

@@ -76,11 +76,11 @@ impl Cache {
         names
     }
 
-    pub(crate) fn names_of(&self, kernel: &Kernel) -> Vec<String> {
-        let id = kernel.id();
+    /// The names of the kernel with this id.
+    pub(crate) fn names_of(&self, id: &str) -> Vec<String> {
         self.all_names()
             .into_iter()
-            .filter(|(_, target)| *target == id)
+            .filter(|(_, target)| target == id)
             .map(|(name, _)| name.to_string())
             .collect()
     }

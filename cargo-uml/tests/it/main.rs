@@ -3,6 +3,7 @@
 
 mod cargo;
 mod completions;
+mod damaged;
 mod doctor;
 mod fixture;
 mod foreign;
