@@ -210,6 +210,11 @@ pub(crate) enum Error {
          `cargo uml kernel remove {id}` removes it, and `{}` builds it again", how_to_build(name), path = path.display()
     )]
     DamagedKernel { name: String, id: String, path: PathBuf },
+    #[error(
+        "the default kernel {name} ({id}) is damaged, and no kernel that this builds by itself: `{again}` makes it \
+         again, or choose another by `cargo uml kernel default NAME`"
+    )]
+    DamagedDefault { name: String, id: String, again: String },
     #[error("could not write {path}", path = path.display())]
     Metadata {
         path: PathBuf,
@@ -238,6 +243,7 @@ impl Error {
             | Error::Command { .. }
             | Error::UnknownKernel { .. }
             | Error::DamagedKernel { .. }
+            | Error::DamagedDefault { .. }
             | Error::TreeChanged { .. }
             | Error::OutputChanged { .. }
             | Error::Metadata { .. } => EXIT_FAILURE,
