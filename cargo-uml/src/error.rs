@@ -174,6 +174,12 @@ pub(crate) enum Error {
     #[error("{path} changed while it was built; run this again", path = path.display())]
     TreeChanged { path: PathBuf },
 
+    #[error("could not read the fragment {path}", path = path.display())]
+    UnreadableFragment {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("{fragment}, line {line}: `{text}`: {reason}")]
     BadFragment { fragment: String, line: usize, text: String, reason: &'static str },
     #[error(
@@ -247,7 +253,8 @@ impl Error {
             | Error::TreeChanged { .. }
             | Error::OutputChanged { .. }
             | Error::Metadata { .. } => EXIT_FAILURE,
-            Error::BadFragment { .. }
+            Error::UnreadableFragment { .. }
+            | Error::BadFragment { .. }
             | Error::OutputExists { .. }
             | Error::OutputOverridden { .. }
             | Error::BadName { .. }

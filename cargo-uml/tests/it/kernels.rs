@@ -226,7 +226,8 @@ fn a_fragment_that_is_none_is_refused_before_anything_is_done() {
         let mut build = fixture.uml(&["kernel", "build", "--fragment"]);
         run(build.arg(&fragment)).fails(2, &[says]);
     }
-    run(&mut fixture.uml(&["kernel", "build", "--fragment", "/nowhere"])).fails(1, &["/nowhere"]);
+    run(&mut fixture.uml(&["kernel", "build", "--fragment", "/nowhere"]))
+        .fails(2, &["could not read the fragment /nowhere: No such file"]);
     let debug = fixture.path().join("debug.config");
     fs::write(&debug, "CONFIG_A=y\n").unwrap();
     let mut build = fixture.uml(&["kernel", "build", "--fragment"]);
