@@ -163,8 +163,8 @@ pub(crate) enum Error {
     },
     #[error("the built kernel {path} does not start: `--version` gave {found:?}, expected {expected:?}", path = path.display())]
     KernelDoesNotStart { path: PathBuf, expected: String, found: String },
-    #[error("{path} is no User Mode Linux kernel that runs here: `--version` gave {found:?}", path = path.display())]
-    NotAKernel { path: PathBuf, found: String },
+    #[error("{path} is no User Mode Linux kernel that runs here: {why}", path = path.display())]
+    NotAKernel { path: PathBuf, why: String },
     #[error("the kernel {path} does not boot, so it was not installed", path = path.display())]
     KernelDoesNotBoot {
         path: PathBuf,
