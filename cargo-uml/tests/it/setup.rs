@@ -122,6 +122,8 @@ fn the_kernel_depends_on_nothing_but_its_inputs() {
     let mut dirty = two.setup(&tarball);
     dirty
         .env("MAKEFLAGS", "--silent")
+        .env("KBUILD_BUILD_USER", "me")
+        .env("LOCALVERSION", "-mine")
         .env("KCFLAGS", "-DX")
         .env("RUSTFLAGS", "-g")
         .env("CARGO_HOME", "/nonexistent");
@@ -132,6 +134,21 @@ fn the_kernel_depends_on_nothing_but_its_inputs() {
     let environment = fs::read_to_string(two.at_home("environment")).unwrap();
     for variable in ["RUSTFLAGS=", "CARGO_HOME=", "--silent", "-DX"] {
         assert!(!environment.contains(variable), "{variable} reached make");
+    }
+    // What a kernel has in it else of the time, place and user of its build; the stand-in has nothing of them.
+    for variable in [
+        "KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 1970",
+        "KBUILD_BUILD_VERSION=1",
+        "KBUILD_BUILD_USER=uml-test",
+        "KBUILD_BUILD_HOST=uml-test",
+        "LOCALVERSION=",
+    ] {
+        assert!(environment.lines().any(|line| line == variable), "no {variable} in {environment}");
+    }
+    let map = |line: &str| line.contains("-ffile-prefix-map=") && line.contains("=/usr/src/linux");
+    for flags in ["KCFLAGS=", "KAFLAGS="] {
+        let mut lines = environment.lines().filter(|line| line.starts_with(flags));
+        assert!(lines.all(map) && environment.contains(flags), "{flags} in {environment}");
     }
 }
 
