@@ -3,6 +3,7 @@
 
 mod cargo;
 mod completions;
+mod config;
 mod damaged;
 mod doctor;
 mod fixture;

@@ -48,7 +48,7 @@ impl Drop for Hold {
 }
 
 /// A directory for `PATH` with all programs of the machine but one, to which a test adds its own.
-fn programs_without(fixture: &Fixture, missing: &str) -> PathBuf {
+pub(crate) fn programs_without(fixture: &Fixture, missing: &str) -> PathBuf {
     let directory = fixture.path().join("bin");
     fs::create_dir(&directory).unwrap();
     let path = std::env::var_os("PATH").unwrap();
@@ -282,21 +282,6 @@ fn a_damaged_kernel_is_built_again() {
     assert_eq!(run(&mut fixture.setup(&tarball)).kernel(), linux);
     assert_eq!(fs::read(&linux).unwrap(), whole);
     assert_eq!(fixture.builds(), builds + 1);
-}
-
-#[test]
-fn an_option_that_kconfig_drops_is_an_error() {
-    let fixture = Fixture::new();
-    fs::write(fixture.at_home("drop"), "VETH").unwrap();
-    let failed = run(&mut fixture.setup(&fixture.tree()));
-    failed.fails(
-        5,
-        &[
-            "Linux 7.2.99 does not honour 1 of the requested options",
-            "CONFIG_VETH: wanted y, is not set (in base)",
-        ],
-    );
-    assert_eq!(fixture.compiled(), 0);
 }
 
 #[test]
