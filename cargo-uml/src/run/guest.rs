@@ -108,9 +108,9 @@ impl Guest {
             false => Profiles::of(program, &directory)?,
         };
         let booted = boot(&host, &options, program, is_suite, &profiles);
-        let (vm, keeps) = booted.or_else(|error| match options.keep {
-            true => Err(keep_of_failure(error)),
-            false => Err(error),
+        let (vm, keeps) = booted.map_err(|error| match options.keep {
+            true => keep_of_failure(error),
+            false => error,
         })?;
         Ok(Guest { vm, keeps, keeps_console: options.keep, profiles })
     }
