@@ -10,7 +10,7 @@ use nix::fcntl::AT_FDCWD;
 use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
 
-use crate::config::variable;
+use crate::config::{Config, variable};
 use crate::kernel_name::{is_name, usual};
 
 /// The name of the kernel that is taken where none is asked for.
@@ -100,6 +100,17 @@ pub(crate) struct Needs {
     pub(crate) boot: Duration,
 }
 
+impl Needs {
+    /// How long the kernel's guest may take until it is set up. A limit that somebody chose is one, unless
+    /// it is what is there without a choice.
+    pub(crate) fn boot_limit(&self, configured: Duration) -> Duration {
+        match configured == Config::default().boot_timeout {
+            true => configured.max(self.boot),
+            false => configured,
+        }
+    }
+}
+
 /// What a kernel needs. What cannot be read is no reason not to try.
 pub(crate) fn needs(kernel: &Path) -> Needs {
     entry(kernel).map(needs_of).unwrap_or_default()
@@ -149,6 +160,15 @@ mod tests {
         let damaged = needs_of(entry.path());
         assert_eq!((nothing, damaged), (Needs::default(), Needs::default()));
         assert_eq!(found, Needs { mem: 256 << 20, boot: Duration::from_secs(30) });
+    }
+
+    #[test]
+    fn a_slow_kernel_has_its_time_unless_somebody_chose_a_limit() {
+        let slow = Needs { boot: Duration::from_secs(30), ..Needs::default() };
+        let (usual, chosen) = (Config::default().boot_timeout, Duration::from_secs(1));
+        assert_eq!(slow.boot_limit(usual), slow.boot);
+        assert_eq!(slow.boot_limit(chosen), chosen);
+        assert_eq!(Needs::default().boot_limit(usual), usual);
     }
 
     #[test]
