@@ -163,8 +163,8 @@ pub(crate) enum Error {
     },
     #[error("the built kernel {path} does not start: `--version` gave {found:?}, expected {expected:?}", path = path.display())]
     KernelDoesNotStart { path: PathBuf, expected: String, found: String },
-    #[error("{path} is no User Mode Linux kernel that runs here: `--version` gave {found:?}", path = path.display())]
-    NotAKernel { path: PathBuf, found: String },
+    #[error("{path} is no User Mode Linux kernel that runs here: {why}", path = path.display())]
+    NotAKernel { path: PathBuf, why: String },
     #[error("the kernel {path} does not boot, so it was not installed", path = path.display())]
     KernelDoesNotBoot {
         path: PathBuf,
@@ -174,6 +174,12 @@ pub(crate) enum Error {
     #[error("{path} changed while it was built; run this again", path = path.display())]
     TreeChanged { path: PathBuf },
 
+    #[error("could not read the fragment {path}", path = path.display())]
+    UnreadableFragment {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("{fragment}, line {line}: `{text}`: {reason}")]
     BadFragment { fragment: String, line: usize, text: String, reason: &'static str },
     #[error(
@@ -206,10 +212,15 @@ pub(crate) enum Error {
     )]
     UnknownKernel { name: String, known: String },
     #[error(
-        "the kernel {name} is damaged: {path} has no kernel in it, or no readable kernel.toml; remove that directory, and \
-         `{}` builds it again", how_to_build(name), path = path.display()
+        "the kernel {name} is damaged: {path} has no kernel in it, or no readable kernel.toml; \
+         `cargo uml kernel remove {id}` removes it, and `{}` builds it again", how_to_build(name), path = path.display()
     )]
-    DamagedKernel { name: String, path: PathBuf },
+    DamagedKernel { name: String, id: String, path: PathBuf },
+    #[error(
+        "the default kernel {name} ({id}) is damaged, and no kernel that this builds by itself: `{again}` makes it \
+         again, or choose another by `cargo uml kernel default NAME`"
+    )]
+    DamagedDefault { name: String, id: String, again: String },
     #[error("could not write {path}", path = path.display())]
     Metadata {
         path: PathBuf,
@@ -238,10 +249,12 @@ impl Error {
             | Error::Command { .. }
             | Error::UnknownKernel { .. }
             | Error::DamagedKernel { .. }
+            | Error::DamagedDefault { .. }
             | Error::TreeChanged { .. }
             | Error::OutputChanged { .. }
             | Error::Metadata { .. } => EXIT_FAILURE,
-            Error::BadFragment { .. }
+            Error::UnreadableFragment { .. }
+            | Error::BadFragment { .. }
             | Error::OutputExists { .. }
             | Error::OutputOverridden { .. }
             | Error::BadName { .. }

@@ -62,7 +62,7 @@ pub(crate) fn describe(cache: &Cache, kernel: &Kernel) -> Listed {
     let metadata = kernel.metadata.clone();
     Listed {
         id: kernel.id(),
-        names: cache.names_of(kernel),
+        names: cache.names_of(&kernel.id()),
         default: cache.is_default(kernel),
         version: metadata.version,
         flavours: metadata.flavours,

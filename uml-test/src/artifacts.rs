@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::cache;
 use crate::config::{Config, KernelChoice, variable};
 use crate::error::KernelError;
+use crate::kernel_name;
 
 /// The guest agent, a static executable; the build script made it.
 pub(crate) static AGENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/uml-test-agent"));
@@ -64,10 +65,10 @@ fn usable(path: PathBuf, origin: &str) -> Result<Found, KernelError> {
     }
 }
 
-/// The kernel of that name or path: a name has no slash, or is known, or no file is there.
+/// The kernel of that name, id or path: a name has no slash, or is known, or no file is there.
 fn written(text: &OsStr, base: &Path, place: &str) -> Result<Found, KernelError> {
     let path = base.join(text);
-    let Some(name) = text.to_str().filter(|text| cache::is_name(text)) else {
+    let Some(name) = text.to_str().filter(|text| kernel_name::is_name(text)) else {
         return usable(path, place);
     };
     let cache = cache::dir();

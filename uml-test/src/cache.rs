@@ -10,7 +10,8 @@ use nix::fcntl::AT_FDCWD;
 use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
 
-use crate::config::variable;
+use crate::config::{Config, variable};
+use crate::kernel_name::{is_name, usual};
 
 /// The name of the kernel that is taken where none is asked for.
 pub(crate) const DEFAULT: &str = "default";
@@ -25,23 +26,21 @@ pub(crate) fn dir() -> Option<PathBuf> {
         .or_else(|| below("HOME", ".cache/uml-test"))
 }
 
-/// Whether a text can be a kernel's name: `7.2`, `6.1/debug`, `7.2/smp+debug`.
-pub(crate) fn is_name(text: &str) -> bool {
-    let plain = |part: &str| part.chars().all(|c| c.is_ascii_alphanumeric() || "._+-".contains(c));
-    let (version, flavours) = text.split_once('/').unwrap_or((text, "-"));
-    version.starts_with(|first: char| first.is_ascii_alphanumeric())
-        && plain(version)
-        && !flavours.is_empty()
-        && plain(flavours)
-}
-
 /// The link `names/NAME`, in which a `/` is written `:`.
 pub(crate) fn link(cache: &Path, name: &str) -> PathBuf {
     cache.join("names").join(name.replace('/', ":"))
 }
 
-/// The kernel of a name, whether or not it is fit to be booted; `None` where there is no such name.
-pub(crate) fn named(cache: &Path, name: &str) -> Option<PathBuf> {
+/// The kernel that a name, with its flavours in whatever order, or else an id stands for, whether or
+/// not it is fit to be booted; `None` where there is none.
+pub(crate) fn named(cache: &Path, text: &str) -> Option<PathBuf> {
+    linked(cache, text).or_else(|| linked(cache, &usual(text))).or_else(|| {
+        let entry = cache.join("kernels").join(text);
+        (!text.contains('/') && entry.is_dir()).then(|| entry.join("linux"))
+    })
+}
+
+fn linked(cache: &Path, name: &str) -> Option<PathBuf> {
     let link = link(cache, name);
     let target = link.read_link().ok()?;
     // `../kernels/ID`: the kernel's own place, so that the name may point elsewhere meanwhile.
@@ -101,6 +100,17 @@ pub(crate) struct Needs {
     pub(crate) boot: Duration,
 }
 
+impl Needs {
+    /// How long the kernel's guest may take until it is set up. A limit that somebody chose is one, unless
+    /// it is what is there without a choice.
+    pub(crate) fn boot_limit(&self, configured: Duration) -> Duration {
+        match configured == Config::default().boot_timeout {
+            true => configured.max(self.boot),
+            false => configured,
+        }
+    }
+}
+
 /// What a kernel needs. What cannot be read is no reason not to try.
 pub(crate) fn needs(kernel: &Path) -> Needs {
     entry(kernel).map(needs_of).unwrap_or_default()
@@ -140,16 +150,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_told_from_paths() {
-        for name in ["7.2", "6.1/debug", "7.2/smp+debug", "distro", "linux", "my_kernel-1"] {
-            assert!(is_name(name), "{name}");
-        }
-        for path in ["", ".", "./linux", "../k", "/usr/bin/linux", "a/b/c", "a/", "a b", "+a"] {
-            assert!(!is_name(path), "{path}");
-        }
-    }
-
-    #[test]
     fn what_a_kernel_needs_is_in_its_metadata() {
         let entry = tempfile::tempdir().unwrap();
         let metadata = entry.path().join("kernel.toml");
@@ -163,6 +163,15 @@ mod tests {
     }
 
     #[test]
+    fn a_slow_kernel_has_its_time_unless_somebody_chose_a_limit() {
+        let slow = Needs { boot: Duration::from_secs(30), ..Needs::default() };
+        let (usual, chosen) = (Config::default().boot_timeout, Duration::from_secs(1));
+        assert_eq!(slow.boot_limit(usual), slow.boot);
+        assert_eq!(slow.boot_limit(chosen), chosen);
+        assert_eq!(Needs::default().boot_limit(usual), usual);
+    }
+
+    #[test]
     fn a_kernel_outside_the_cache_needs_nothing_special() {
         let elsewhere = tempfile::tempdir().unwrap();
         fs::write(elsewhere.path().join("kernel.toml"), "least_mem_mib = 256\n").unwrap();
@@ -170,26 +179,38 @@ mod tests {
     }
 
     #[test]
-    fn names_lead_to_a_kernels_own_place() {
+    fn names_and_ids_lead_to_a_kernels_own_place() {
         let cache = std::env::temp_dir().join(format!("uml-test-names-{}", std::process::id()));
         fs::create_dir_all(cache.join("names")).unwrap();
+        fs::create_dir_all(cache.join("kernels/6.1.0-0b")).unwrap();
         for (name, target) in [
             ("7.2", "../kernels/7.2.12-0a"),
-            ("6.1:debug", "../kernels/6.1.0-0b"),
+            ("6.1:debug+smp", "../kernels/6.1.0-0b"),
             ("default", "../kernels/7.2.12-0a"),
             ("odd", "/elsewhere"),
         ] {
             symlink(target, cache.join("names").join(name)).unwrap();
         }
-        let found = ["7.2", "6.1/debug", "default", "odd", "6.1"].map(|name| named(&cache, name));
+        let found = |name: &str| {
+            let linux = named(&cache, name)?;
+            Some(linux.strip_prefix(&cache).unwrap().to_str().unwrap().to_owned())
+        };
+        let (seven, six) = ("kernels/7.2.12-0a/linux", "kernels/6.1.0-0b/linux");
+        for (name, place) in [
+            ("7.2", Some(seven)),
+            ("default", Some(seven)),
+            ("7.2/base", Some(seven)),
+            ("6.1/debug+smp", Some(six)),
+            ("6.1/smp+debug", Some(six)),
+            ("6.1.0-0b", Some(six)),
+            ("odd", Some("names/odd/linux")),
+            ("6.1", None),
+            ("7.2.12-0a", None),
+        ] {
+            assert_eq!(found(name).as_deref(), place, "{name}");
+        }
         let all = names(&cache);
         fs::remove_dir_all(&cache).unwrap();
-        let places = ["kernels/7.2.12-0a/linux", "kernels/6.1.0-0b/linux"].map(|at| cache.join(at));
-        assert_eq!(found[0].as_ref(), Some(&places[0]));
-        assert_eq!(found[1].as_ref(), Some(&places[1]));
-        assert_eq!(found[2].as_ref(), Some(&places[0]));
-        assert_eq!(found[3], Some(cache.join("names/odd/linux")));
-        assert_eq!(found[4], None);
-        assert_eq!(all, ["6.1/debug", "7.2", "odd"]);
+        assert_eq!(all, ["6.1/debug+smp", "7.2", "odd"]);
     }
 }

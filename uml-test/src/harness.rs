@@ -11,6 +11,7 @@ use crate::case::{Overrides, ShouldPanic, TestCase, TestReturn};
 use crate::config::{self, Config, LibtestSkips, MissingKernel, UnmetGates};
 use crate::guest::{self, Guest, Place};
 use crate::outcome::{Infrastructure, Outcome, TestFailure};
+use crate::record::Record;
 use crate::runner::{self, Run};
 use crate::{artifacts, kernel_image, registry, report, results};
 
@@ -197,8 +198,9 @@ fn run_all(inside: bool) -> ExitCode {
     }
     let (capture, no_kernel) = (!shows_output(), missing.is_some());
     // A test that is marked as ignored is shown so without a reason. So unless that is asked for, it
-    // is its own run, which boots nothing, that says why.
-    let asked_for_ignored = arguments.list || arguments.ignored;
+    // is its own run, which boots nothing, that says why. So it is where records are asked for: nextest
+    // starts nothing that is listed as ignored.
+    let marks_gated = (arguments.list || arguments.ignored) && Record::directory().is_none();
     let trials = cases
         .into_iter()
         .map(|(name, case)| {
@@ -208,7 +210,7 @@ fn run_all(inside: bool) -> ExitCode {
                 None => run_trial(case, inside, capture),
             })
             .with_ignored_flag(
-                case.ignored.is_some() || no_kernel || asked_for_ignored && is_gated(case, inside),
+                case.ignored.is_some() || no_kernel || marks_gated && is_gated(case, inside),
             )
         })
         .collect();

@@ -138,6 +138,8 @@ pub mod config;
 mod error;
 #[doc(hidden)]
 pub mod gates;
+#[doc(hidden)]
+pub mod kernel_name;
 mod note;
 // What of it users meet is exported below.
 #[doc(hidden)]

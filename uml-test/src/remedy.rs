@@ -31,12 +31,13 @@ pub(crate) fn of_set_up(failure: &Failure) -> String {
 /// The flavours that `cargo uml kernel build` knows.
 pub const FLAVOURS: [&str; 5] = ["base", "tiny", "smp", "debug", "coverage"];
 
-/// The command that builds a kernel of that name: `6.1/smp` is the newest 6.1 with the flavour smp,
+/// The command that builds a kernel which is found by that name: `6.1/smp` is the newest 6.1 with the flavour smp,
 /// 6.1.5 a release that is named after its series unless it is told otherwise, and any other name is
 /// one that somebody gave.
 pub fn how_to_build(name: &str) -> String {
     let (version, parts) = name.split_once('/').unwrap_or((name, ""));
-    let flavours: Vec<&str> = parts.split('+').filter(|part| !part.is_empty()).collect();
+    let flavours: Vec<&str> =
+        parts.split('+').filter(|part| !part.is_empty() && *part != "base").collect();
     let numbers: Vec<&str> = version.split('.').collect();
     let is_version = matches!(numbers.len(), 2 | 3)
         && numbers.iter().all(|number| number.parse::<u16>().is_ok())
@@ -63,11 +64,13 @@ mod tests {
     }
 
     #[test]
-    fn the_command_makes_a_kernel_of_that_name() {
+    fn the_command_makes_a_kernel_that_is_found_by_that_name() {
         for (name, arguments) in [
             ("7.3", "7.3"),
             ("6.1/smp", "6.1 --flavour smp"),
+            // Called 6.1/debug+smp then, and found in either order; so is 6.1.
             ("6.1/smp+debug", "6.1 --flavour smp --flavour debug"),
+            ("6.1/base", "6.1"),
             ("7.2.12", "7.2.12 --name 7.2.12"),
             ("7.2.12/debug", "7.2.12 --flavour debug --name 7.2.12/debug"),
             ("mine", "VERSION --name mine"),

@@ -61,6 +61,14 @@ impl Host {
         match self.0 {}
     }
 
+    pub fn agent(&self) -> Result<String, Error> {
+        match self.0 {}
+    }
+
+    pub fn boot_limit(&self) -> Duration {
+        match self.0 {}
+    }
+
     pub fn builder(&self) -> VmBuilder {
         match self.0 {}
     }

@@ -14,35 +14,39 @@ use crate::kernel::lock::{BuildLock, CacheLock};
 use crate::kernel::names::Name;
 use crate::report::Reporter;
 
-/// Removes names, and kernels that then have none.
+/// Removes names, and kernels, damaged or not, that then have none.
 pub(crate) fn remove(cache: &Cache, names: &[String], reporter: &Reporter) -> Result<(), Error> {
     let lock = CacheLock::take(cache)?;
     // All or nothing: a mistyped name should not leave half of the work done.
-    let kernels: Vec<Kernel> =
-        names.iter().map(|name| cache.named(name)).collect::<Result<_, _>>()?;
-    for (text, kernel) in names.iter().zip(kernels) {
-        if !kernel.directory().exists() {
+    let entries: Vec<(Option<Name>, String)> =
+        names.iter().map(|text| cache.entry(text)).collect::<Result<_, _>>()?;
+    for (text, (name, id)) in names.iter().zip(entries) {
+        let directory = cache.kernels().join(&id);
+        if !directory.exists() {
             continue;
         }
-        let was_default = cache.is_default(&kernel);
-        if *text == kernel.id() || text == "default" {
-            for name in cache.names_of(&kernel) {
-                cache.unname(&Name::parse(&name)?, &lock)?;
+        let was_default = cache.default_id().is_some_and(|default| default == id);
+        match name.filter(|_| text != "default") {
+            Some(name) => {
+                cache.unname(&name, &lock)?;
             }
-        } else {
-            cache.unname(&Name::parse(text)?, &lock)?;
+            None => {
+                for name in cache.names_of(&id) {
+                    cache.unname(&Name::parse(&name)?, &lock)?;
+                }
+            }
         }
-        if cache.names_of(&kernel).is_empty() {
-            discard(kernel.directory())?;
+        if cache.names_of(&id).is_empty() {
+            discard(&directory)?;
             cache.drop_dangling(&lock)?;
-            reporter.note(format_args!("Removed {text} ({})", kernel.id()));
+            reporter.note(format_args!("Removed {text} ({id})"));
             if was_default {
                 reporter.note(
                     "There is no default kernel now: choose one by `cargo uml kernel default NAME`",
                 );
             }
         } else {
-            reporter.note(format_args!("Removed the name {text} of {}", kernel.id()));
+            reporter.note(format_args!("Removed the name {text} of {id}"));
         }
     }
     Ok(())
@@ -60,7 +64,7 @@ pub(crate) fn prune(
     let mut paths = Vec::new();
     for kernel in cache.list() {
         let unused = arguments.unused_for.is_some_and(|days| is_unused(&kernel, days));
-        if !cache.is_default(&kernel) && (unused || cache.names_of(&kernel).is_empty()) {
+        if !cache.is_default(&kernel) && (unused || cache.names_of(&kernel.id()).is_empty()) {
             paths.push(kernel.directory().to_path_buf());
         }
     }

@@ -19,7 +19,7 @@ pub(crate) fn path(cache: &Cache, name: &str, build: bool) -> Result<PathBuf, Er
 /// The default kernel's first name, or its id if it has none.
 pub(crate) fn default_name(cache: &Cache) -> Result<String, Error> {
     let kernel = cache.named("default")?;
-    Ok(cache.names_of(&kernel).into_iter().next().unwrap_or_else(|| kernel.id()))
+    Ok(cache.names_of(&kernel.id()).into_iter().next().unwrap_or_else(|| kernel.id()))
 }
 
 pub(crate) fn set_default(cache: &Cache, name: &str) -> Result<(), Error> {

@@ -18,30 +18,17 @@ pub(crate) fn setup(
     source: Option<&Path>,
     reporter: &Reporter,
 ) -> Result<PathBuf, Error> {
-    let default = if source.is_none() { cache.named("default").ok() } else { None };
-    let choice = match (source, &default) {
-        (Some(path), _) => Choice::Path(path.to_path_buf()),
-        (None, Some(kernel)) => as_chosen(kernel),
-        (None, None) => Choice::Best,
+    let (order, is_replaceable) = match source {
+        Some(path) => (plain(Choice::Path(path.to_path_buf()))?, false),
+        None => match default(cache, reporter)? {
+            Default::Fit(kernel) => return Ok(kernel.linux()),
+            Default::Due { order, is_replaceable } => (order, is_replaceable),
+        },
     };
-    let chosen = source.is_none() && matches!(choice, Choice::Version(_));
-    let order = Order::new(choice, &[], &[], None)?;
-    if let Some(kernel) = default
-        && is_current(&kernel, &order.recipe())
-    {
-        if kernel.is_intact() {
-            return Ok(kernel.linux());
-        }
-        reporter.note(format_args!(
-            "The default kernel {} ({}) is damaged; a new one takes its place",
-            kernel.id(),
-            kernel.metadata.name
-        ));
-    }
     let kernel = match order.provide(cache, reporter) {
-        Err(error) if chosen && error.exit_code() == EXIT_NO_SOURCE => {
+        Err(error) if is_replaceable && error.exit_code() == EXIT_NO_SOURCE => {
             reporter.note(format_args!("{error}; the usual kernel takes the default's place"));
-            Order::new(Choice::Best, &[], &[], None)?.provide(cache, reporter)?
+            plain(Choice::Best)?.provide(cache, reporter)?
         }
         provided => provided?,
     };
@@ -51,6 +38,81 @@ pub(crate) fn setup(
     Ok(kernel.linux())
 }
 
+/// What is to be done about the default.
+enum Default {
+    /// It is what it should be.
+    Fit(Kernel),
+    /// It has to be built. If it is replaceable, the usual kernel does where there is no source of it.
+    Due { order: Order, is_replaceable: bool },
+}
+
+fn due(choice: Choice) -> Result<Default, Error> {
+    let is_replaceable = matches!(choice, Choice::Version(_));
+    Ok(Default::Due { order: plain(choice)?, is_replaceable })
+}
+
+fn plain(choice: Choice) -> Result<Order, Error> {
+    Order::new(choice, &[], &[], None)
+}
+
+/// A damaged one is built again as what it was, or it is an error: nobody's choice becomes another kernel.
+fn default(cache: &Cache, reporter: &Reporter) -> Result<Default, Error> {
+    let kernel = match cache.named("default") {
+        Ok(kernel) => kernel,
+        Err(Error::UnknownKernel { .. }) => return due(Choice::Best),
+        Err(error) => {
+            // Its name is all that is known.
+            let Error::DamagedKernel { name, id, .. } = &error else { return Err(error) };
+            let Some(series) = TESTED.into_iter().find(|series| is_called(name, *series)) else {
+                return Err(error);
+            };
+            note_damage(reporter, id, name);
+            return due(of_series(series));
+        }
+    };
+    if !is_current(&kernel, &plain(Choice::Best)?.recipe()) {
+        return due(as_chosen(&kernel));
+    }
+    if kernel.is_intact() {
+        return Ok(Default::Fit(kernel));
+    }
+    let (id, metadata) = (kernel.id(), &kernel.metadata);
+    let name = cache.names_of(&id).into_iter().next();
+    let shown = name.as_ref().unwrap_or(&metadata.name);
+    let series = Version::of_release(&metadata.version).map(|version| version.series());
+    match series.filter(|_| is_built_of_known(&kernel)) {
+        Some(series) if is_ours(&kernel) => {
+            note_damage(reporter, &id, shown);
+            due(of_series(series))
+        }
+        Some(series) => {
+            note_damage(reporter, &id, shown);
+            let choice = Choice::Version(Wanted::series(series));
+            let order = Order::new(choice, &metadata.flavours, &[], name.as_deref())?;
+            Ok(Default::Due { order, is_replaceable: false })
+        }
+        None => {
+            let again = metadata.how_to_make(shown);
+            Err(Error::DamagedDefault { name: shown.clone(), id, again })
+        }
+    }
+}
+
+fn note_damage(reporter: &Reporter, id: &str, name: &str) {
+    reporter.note(format_args!(
+        "The default kernel {id} ({name}) is damaged; a new one takes its place"
+    ));
+}
+
+fn is_called(name: &str, (major, minor): (u32, u32)) -> bool {
+    name == format!("{major}.{minor}")
+}
+
+/// The usual kernel is not just one of its series: nobody has chosen that.
+fn of_series(series: (u32, u32)) -> Choice {
+    if series == TESTED[0] { Choice::Best } else { Choice::Version(Wanted::series(series)) }
+}
+
 /// Whether the kernel is what this version of the command would build, or the user's own choice.
 fn is_current(kernel: &Kernel, recipe: &str) -> bool {
     !is_ours(kernel) || kernel.metadata.recipe == recipe
@@ -58,19 +120,21 @@ fn is_current(kernel: &Kernel, recipe: &str) -> bool {
 
 /// Whether it is one that this command builds by itself, of whatever version.
 fn is_ours(kernel: &Kernel) -> bool {
+    is_built_of_known(kernel) && kernel.metadata.flavours.is_empty()
+}
+
+/// Whether it was built of source that can be had again, and of nothing of the user's.
+fn is_built_of_known(kernel: &Kernel) -> bool {
     let metadata = &kernel.metadata;
     matches!(metadata.provenance, Provenance::Package | Provenance::Release)
-        && metadata.flavours.is_empty()
         && metadata.fragments.is_empty()
 }
 
-/// What takes the place of an outdated default: one of its series, if that is not the usual one, but a tested one.
-/// Somebody has chosen it, or it is the one that could be had.
+/// What takes the place of an outdated default: one of its series, if that is a tested one. Somebody has chosen it, or it
+/// is the one that could be had.
 fn as_chosen(kernel: &Kernel) -> Choice {
     match Version::of_release(&kernel.metadata.version).map(|version| version.series()) {
-        Some(series) if is_ours(kernel) && TESTED[1..].contains(&series) => {
-            Choice::Version(Wanted::series(series))
-        }
+        Some(series) if TESTED.contains(&series) => of_series(series),
         _ => Choice::Best,
     }
 }

@@ -14,7 +14,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 
 /// How long [`check`] can take: every way to boot that it tries.
 pub(crate) fn limit(host: &Host) -> Duration {
-    (host.config().boot_timeout + ANSWER) * 4
+    (host.boot_limit() + ANSWER) * 4
 }
 
 /// Boots a guest with the settings of `host` and has it run a command.
@@ -29,7 +29,7 @@ pub(crate) fn check(host: &Host) -> Finding {
 
 fn boot(host: &Host, builder: VmBuilder) -> Result<String, Error> {
     let started = Instant::now();
-    let vm = builder.timeout(host.config().boot_timeout + ANSWER).boot()?;
+    let vm = builder.timeout(host.boot_limit() + ANSWER).boot()?;
     let booted = started.elapsed();
     let release = vm.kernel_release().to_owned();
     // The agent itself answers for a program that does not exist; `true` may be missing on strange hosts.

@@ -76,8 +76,9 @@ pub(crate) fn cached() -> Finding {
             CACHE,
             found,
             format!(
-                "remove what is damaged in {place}/kernels, and build it again: `cargo uml setup` builds the \
-                 default, `cargo uml kernel build` any other"
+                "remove what is damaged by `cargo uml kernel remove {}`, and build it again: `cargo uml setup` builds the \
+                 default, `cargo uml kernel build` any other",
+                damaged.join(" ")
             ),
         )
     } else if !dangling.is_empty() {

@@ -3,6 +3,7 @@
 //! Each check is in a file of its own and gives [`Finding`]s. The last one boots a guest, and its answer alone is the
 //! verdict: what the others find explains it. No check may hang, each runs [`bounded`].
 
+mod agent;
 mod bounded;
 mod build;
 mod finding;
@@ -93,6 +94,7 @@ fn examine(network: bool) -> Report {
     checks.push(with("memory directory", memory::directory));
     checks.push(with("limits", memory::limits));
     checks.push(with("memory", memory::memory));
+    checks.push(with("agent", agent::check));
     checks.push(one("cached kernels", kernels::cached));
     match &host {
         Some(host) => {

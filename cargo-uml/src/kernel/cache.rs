@@ -29,6 +29,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use uml_test::kernel_name;
+
 use super::entry::Kernel;
 use super::metadata::Provenance;
 use super::names::Name;
@@ -138,27 +140,39 @@ impl Cache {
 
     /// The kernel that a name, or an id, stands for.
     pub(crate) fn named(&self, text: &str) -> Result<Kernel, Error> {
-        let unknown = || Error::UnknownKernel { name: text.to_owned(), known: self.known() };
-        let id = self.resolve(text).ok_or_else(unknown)?;
-        let path = self.kernels().join(id);
-        match Kernel::read(&path) {
-            Some(kernel) => Ok(kernel),
-            None if path.is_dir() => Err(Error::DamagedKernel { name: text.to_owned(), path }),
-            None => Err(unknown()),
-        }
+        let (_, id) = self.entry(text)?;
+        let path = self.kernels().join(&id);
+        Kernel::read(&path).ok_or_else(|| Error::DamagedKernel {
+            name: self.names_of(&id).into_iter().next().unwrap_or_else(|| id.clone()),
+            id,
+            path,
+        })
+    }
+
+    /// The same as [`find`](Self::find), of a kernel that is there, damaged or not.
+    pub(crate) fn entry(&self, text: &str) -> Result<(Option<Name>, String), Error> {
+        self.find(text)
+            .filter(|(_, id)| self.kernels().join(id).is_dir())
+            .ok_or_else(|| Error::UnknownKernel { name: text.to_owned(), known: self.known() })
     }
 
     /// The executable of the kernel that a name, or an id, stands for. It need not be there.
     pub(crate) fn executable(&self, text: &str) -> Option<PathBuf> {
-        Some(self.kernels().join(self.resolve(text)?).join("linux"))
+        let (_, id) = self.find(text)?;
+        Some(self.kernels().join(id).join("linux"))
     }
 
-    /// The id that a name, `default` among them, stands for, or else that the text is itself.
-    fn resolve(&self, text: &str) -> Option<String> {
-        let named = Name::parse(text).ok().and_then(|name| self.target(&name));
-        named.or_else(|| {
+    /// The id that a name, `default` among them, stands for, or else that the text is itself; with the name as the
+    /// cache has it, which may have its flavours in another order.
+    pub(crate) fn find(&self, text: &str) -> Option<(Option<Name>, String)> {
+        let named = |text: &str| {
+            let name = Name::parse(text).ok()?;
+            let id = self.target(&name)?;
+            Some((Some(name), id))
+        };
+        named(text).or_else(|| named(&kernel_name::usual(text))).or_else(|| {
             let is_one_part = !text.is_empty() && !text.starts_with('.') && !text.contains('/');
-            (is_one_part && self.kernels().join(text).is_dir()).then(|| text.to_owned())
+            (is_one_part && self.kernels().join(text).is_dir()).then(|| (None, text.to_owned()))
         })
     }
 

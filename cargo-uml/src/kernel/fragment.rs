@@ -54,7 +54,8 @@ pub(crate) struct Dropped {
 impl Fragment {
     /// A user's file.
     pub(crate) fn read(path: &Path) -> Result<Self, Error> {
-        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| Error::UnreadableFragment { path: path.to_path_buf(), source })?;
         let fragment = Fragment { label: path.display().to_string(), text, shipped: false };
         fragment.requests()?;
         Ok(fragment)

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::Path;
 use std::process::Command;
 
+use super::version::Version;
 use crate::error::Error;
 use crate::process;
 
@@ -14,13 +15,23 @@ const END: &[u8] = b"IKCFG_ED";
 
 /// What `linux --version` prints: the release, such as `7.2.12`.
 pub(crate) fn version(linux: &Path) -> Result<String, Error> {
-    let output = process::output(Command::new(linux).arg("--version"))?;
+    let not_a_kernel = |why| Error::NotAKernel { path: linux.to_path_buf(), why };
+    let output =
+        process::output(Command::new(linux).arg("--version")).map_err(|error| match error {
+            Error::Spawn { source, .. } => not_a_kernel(format!("it could not be run: {source}")),
+            error => error,
+        })?;
     let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    if output.status.success() && !said.is_empty() && !said.contains('\n') {
+    if output.status.success() && is_release(&said) {
         return Ok(said);
     }
     let found = process::tail(&process::said(&output));
-    Err(Error::NotAKernel { path: linux.to_path_buf(), found })
+    Err(not_a_kernel(format!("`--version` gave {found:?}")))
+}
+
+/// Other programs answer with their name, or more.
+fn is_release(text: &str) -> bool {
+    Version::of_release(text).is_some() && !text.contains(char::is_whitespace)
 }
 
 /// The configuration, from the image or else from what `linux --showconfig` prints; `None` if neither has it.
@@ -62,6 +73,18 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+
+    #[test]
+    fn releases_are_told_from_what_other_programs_say() {
+        for release in ["7.2.12", "6.1.158-um", "7.4.0-rc1+", "7.2.99-rt5"] {
+            assert!(is_release(release), "{release}");
+        }
+        for other in
+            ["", "git version 2.47.3", "rustc 1.88.0", "7.2 of something", "7.2\n7.2", "v7.2"]
+        {
+            assert!(!is_release(other), "{other}");
+        }
+    }
 
     #[test]
     fn finds_the_configuration_in_an_image() {

@@ -77,8 +77,8 @@ pub(crate) fn install(
         }
     }
     let version = image::version(&linux).map_err(|error| match error {
-        Error::NotAKernel { found, .. } => {
-            Error::NotAKernel { path: contents.image.path().to_path_buf(), found }
+        Error::NotAKernel { why, .. } => {
+            Error::NotAKernel { path: contents.image.path().to_path_buf(), why }
         }
         error => error,
     })?;

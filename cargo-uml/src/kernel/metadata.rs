@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::version::{MINIMUM, Version};
+
 /// How a kernel was come by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -59,6 +61,31 @@ pub(crate) struct Metadata {
     /// Requested options that this version of the kernel does not have.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) dropped_options: Vec<String>,
+}
+
+impl Metadata {
+    /// The command that makes the kernel again, under a name. What the user alone knows is in capitals.
+    pub(crate) fn how_to_make(&self, name: &str) -> String {
+        let series = Version::of_release(&self.version).unwrap_or(MINIMUM).series();
+        let source = match self.provenance {
+            Provenance::Package | Provenance::Release => format!("{}.{}", series.0, series.1),
+            Provenance::Tarball => "TARBALL".to_owned(),
+            Provenance::Tree => "TREE".to_owned(),
+            Provenance::Distribution => {
+                return format!("cargo uml kernel install distro --name {name}");
+            }
+            Provenance::Adopted => {
+                let path = self.source.rsplit_once(" sha256:").map_or("PATH", |(path, _)| path);
+                return format!("cargo uml kernel adopt {path} --name {name}");
+            }
+        };
+        let of = |option: &str, values: &[String]| -> String {
+            values.iter().map(|value| format!(" --{option} {value}")).collect()
+        };
+        let flavours = of("flavour", &self.flavours);
+        let fragments = of("fragment", &self.fragments);
+        format!("cargo uml kernel build {source}{flavours}{fragments} --name {name}")
+    }
 }
 
 impl fmt::Display for Provenance {

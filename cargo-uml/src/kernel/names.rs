@@ -11,7 +11,7 @@ use super::entry::Kernel;
 use super::lock::CacheLock;
 use crate::error::Error;
 
-/// A kernel's name, such as `7.2`, `6.1/smp+debug` or `mine`.
+/// A kernel's name, such as `7.2`, `6.1/debug+smp` or `mine`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Name(String);
 
@@ -76,11 +76,11 @@ impl Cache {
         names
     }
 
-    pub(crate) fn names_of(&self, kernel: &Kernel) -> Vec<String> {
-        let id = kernel.id();
+    /// The names of the kernel with this id.
+    pub(crate) fn names_of(&self, id: &str) -> Vec<String> {
         self.all_names()
             .into_iter()
-            .filter(|(_, target)| *target == id)
+            .filter(|(_, target)| target == id)
             .map(|(name, _)| name.to_string())
             .collect()
     }
@@ -165,11 +165,13 @@ impl Cache {
 
 #[cfg(test)]
 mod tests {
+    use uml_test::kernel_name;
+
     use super::*;
 
     #[test]
     fn names_are_what_a_shell_and_a_file_take() {
-        for name in ["7.2", "6.1/smp+debug", "distro", "my-kernel_2", "7.2.12-1a2b3c4d5e6f"] {
+        for name in ["7.2", "6.1/debug+smp", "distro", "my-kernel_2", "7.2.12-1a2b3c4d5e6f"] {
             assert_eq!(Name::parse(name).unwrap().to_string(), name);
         }
         for name in ["", "/", "a/b/c", ".hidden", "-x", "a b", "a:b", "../x", "a/", "ü"] {
@@ -185,7 +187,9 @@ mod tests {
             Name::of_build((7, 2), &parts).map(|name| name.to_string()).ok()
         };
         assert_eq!(name(&[]).as_deref(), Some("7.2"));
-        assert_eq!(name(&["smp", "debug"]).as_deref(), Some("7.2/debug+smp"));
+        let both = name(&["smp", "debug", "smp"]).unwrap();
+        assert_eq!(both, "7.2/debug+smp");
+        assert_eq!(both, kernel_name::usual("7.2/smp+debug"), "so it is looked up");
         assert_eq!(name(&["a b"]), None);
     }
 }

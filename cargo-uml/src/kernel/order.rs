@@ -21,6 +21,9 @@ use super::version::{MINIMUM, Version};
 use crate::error::Error;
 use crate::report::Reporter;
 
+/// Where in its directory a build writes; that of the menus is another.
+const OUT: &str = "out";
+
 /// Which kernel to build.
 pub(crate) struct Order {
     pub(crate) choice: Choice,
@@ -227,7 +230,7 @@ impl Order {
     }
 
     fn build(&self, cache: &Cache, plan: &Plan, reporter: &Reporter) -> Result<Kernel, Error> {
-        let (build, dropped) = self.configured(cache, plan, "out", reporter)?;
+        let (build, dropped) = self.configured(cache, plan, OUT, reporter)?;
         let version = build.version();
         let (optional, missing): (Vec<Dropped>, Vec<Dropped>) =
             dropped.into_iter().partition(|dropped| dropped.optional);
@@ -246,6 +249,10 @@ impl Order {
                 config: build.config(),
             };
             if !forgiven {
+                // Other fragments are another build; the configuration stays to be looked at.
+                if plan.source.provenance != Provenance::Tree {
+                    remove(build.tree())?;
+                }
                 return Err(error);
             }
             reporter.note(format_args!(
@@ -299,10 +306,7 @@ impl Order {
         drop(lock);
         if !is_tree {
             let _phase = reporter.phase("Removing the build tree");
-            fs::remove_dir_all(build.directory())
-                .map_err(Error::io("remove", build.directory()))?;
-            // Empty, most often.
-            let _ = fs::remove_dir(cache.builds());
+            discard(cache, &build)?;
         }
         Ok(kernel)
     }
@@ -315,18 +319,35 @@ impl Order {
         reporter: &Reporter,
         changed: impl FnOnce(&Path, &str, &str) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        tools::ensure(&[tools::NCURSES], reporter)?;
+        // Together: it takes the compiler to see whether a header is there.
+        tools::ensure(&[&tools::BUILD[..], &[tools::NCURSES]].concat(), reporter)?;
         let work = format!("configuring {}", self.shown());
         let _lock = BuildLock::take(cache, &work, reporter)?;
-        tools::ensure(&tools::BUILD, reporter)?;
         let plan = self.plan(self.choice.source(&cache.sources(), reporter)?)?;
         let (build, dropped) = self.configured(cache, &plan, "config", reporter)?;
         for dropped in dropped.iter().filter(|dropped| !dropped.optional) {
             reporter.note(format_args!("Not honoured: {dropped}"));
         }
         let read = || fs::read_to_string(build.config()).map_err(Error::io("read", build.config()));
-        let before = read()?;
-        build.menuconfig()?;
-        changed(build.tree(), &before, &read()?)
+        let edited = read().and_then(|before| {
+            build.menuconfig()?;
+            changed(build.tree(), &before, &read()?)
+        });
+        // A build that was interrupted goes on from what it has come to.
+        let is_kept =
+            plan.source.provenance == Provenance::Tree || build.directory().join(OUT).exists();
+        if is_kept { edited } else { edited.and(discard(cache, &build)) }
     }
+}
+
+/// Removes all of a build.
+fn discard(cache: &Cache, build: &Build) -> Result<(), Error> {
+    remove(build.directory())?;
+    // Empty, most often.
+    let _ = fs::remove_dir(cache.builds());
+    Ok(())
+}
+
+fn remove(directory: &Path) -> Result<(), Error> {
+    fs::remove_dir_all(directory).map_err(Error::io("remove", directory))
 }

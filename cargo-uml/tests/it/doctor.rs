@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::fixture::{real_kernel, run};
+use crate::fixture::{forgo, real_kernel, run};
 
 const NO_GUEST: i32 = 10;
 
@@ -91,6 +91,7 @@ fn a_guest_boots_where_all_is_well() {
     contains(&found(&report, "ptrace", "ok"), &[]);
     contains(&found(&report, "seccomp", "ok"), &[]);
     contains(&found(&report, "memory directory", "ok"), &["MiB free"]);
+    contains(&found(&report, "agent", "ok"), &["can be executed, from a file in memory"]);
     assert!(!report.to_string().contains("package mirror"));
 
     let mut text = plain(env!("CARGO_BIN_EXE_cargo-uml"), cache.path());
@@ -228,9 +229,31 @@ fn with_settings_that_are_wrong() {
     let cache = cache();
     let report = report(doctor(cache.path()).env("UML_TEST_MEM", "lots"), NO_GUEST);
     contains(&found(&report, "settings", "failed"), &["UML_TEST_MEM", "lots"]);
-    for check in ["memory directory", "limits", "kernel", "guest"] {
+    for check in ["memory directory", "limits", "agent", "kernel", "guest"] {
         found(&report, check, "skipped");
     }
+}
+
+/// The setting is that of a PID namespace.
+#[test]
+fn without_executable_files_in_memory() {
+    const FORBID: &str = "echo 2 >/proc/sys/vm/memfd_noexec";
+    let cache = cache();
+    let doctor = |variables: &str| {
+        let mut command = plain("unshare", cache.path());
+        let doctor = env!("CARGO_BIN_EXE_cargo-uml");
+        let script = format!("{FORBID} && {variables} exec {doctor} doctor --format json");
+        command.args(["-rpf", "--mount-proc", "sh", "-c", &script]);
+        command
+    };
+    let can = Command::new("unshare").args(["-rpf", "--mount-proc", "sh", "-c", FORBID]).output();
+    if !can.is_ok_and(|output| output.status.success()) {
+        return forgo("user namespaces, or Linux 6.6");
+    }
+    let elsewhere = report(&mut doctor(""), 0);
+    contains(&found(&elsewhere, "agent", "ok"), &["a file without a name in /"]);
+    let nowhere = report(&mut doctor("UML_TEST_RUN_DIR=/nonexistent"), NO_GUEST);
+    contains(&found(&nowhere, "agent", "failed"), &["write the agent", "memfd_noexec"]);
 }
 
 #[test]

@@ -56,6 +56,19 @@ fn refuses_what_is_no_kernel() {
     run(&mut fixture.uml(&["kernel", "adopt", "/nowhere/linux"])).fails(1, &["/nowhere/linux"]);
     run(&mut fixture.uml(&["kernel", "adopt", "/bin/false"]))
         .fails(5, &["/bin/false", "no User Mode Linux kernel that runs here"]);
+    // Another program, and a file that is none, as a kernel for a bootloader.
+    let path = fixture.path().join("tool");
+    crate::fixture::script(&path, "echo 'tool 1.88.0 (6b00bc388 2025-06-23)'\n");
+    run(fixture.uml(&["kernel", "adopt"]).arg(&path)).fails(
+        5,
+        &["tool is no User Mode Linux kernel that runs here", "`--version` gave \"tool 1.88.0"],
+    );
+    let path = fixture.path().join("vmlinuz");
+    fs::write(&path, "MZ").unwrap();
+    run(fixture.uml(&["kernel", "adopt"]).arg(&path)).fails(
+        5,
+        &["vmlinuz is no User Mode Linux kernel", "it could not be run: Permission denied"],
+    );
     // Says a version, but does not boot.
     let path = fixture.path().join("script");
     crate::fixture::script(&path, "echo 7.2.1\n");

@@ -200,21 +200,6 @@ fn a_dropped_option_is_explained() {
 }
 
 #[test]
-fn a_mistyped_option_that_is_to_be_off_is_told() {
-    let fixture = Fixture::new();
-    fixture.write("Kconfig", "config VETH\n\tbool \"Veth\"\nconfig DUMMY\n\tbool \"Dummy\"\n");
-    let fragment = fixture.path().join("mine.config");
-    fs::write(&fragment, "# CONFIG_VEHT is not set\nCONFIG_DUMMY=n\nCONFIG_ELSEWHERE=n\n").unwrap();
-    let tree = fixture.tree();
-    let mut build = fixture.uml(&["kernel", "build", tree.to_str().unwrap(), "--fragment"]);
-    let done = run(build.arg(&fragment));
-    done.kernel();
-    let note = "CONFIG_VEHT: this kernel has no such option to be off; did you mean CONFIG_VETH?\n";
-    assert!(done.stderr.contains(note), "{}", done.stderr);
-    assert_eq!(done.stderr.matches("no such option").count(), 1, "{}", done.stderr);
-}
-
-#[test]
 fn a_fragment_that_is_none_is_refused_before_anything_is_done() {
     let fixture = Fixture::new();
     let fragment = fixture.path().join("mine.config");
@@ -226,7 +211,8 @@ fn a_fragment_that_is_none_is_refused_before_anything_is_done() {
         let mut build = fixture.uml(&["kernel", "build", "--fragment"]);
         run(build.arg(&fragment)).fails(2, &[says]);
     }
-    run(&mut fixture.uml(&["kernel", "build", "--fragment", "/nowhere"])).fails(1, &["/nowhere"]);
+    run(&mut fixture.uml(&["kernel", "build", "--fragment", "/nowhere"]))
+        .fails(2, &["could not read the fragment /nowhere: No such file"]);
     let debug = fixture.path().join("debug.config");
     fs::write(&debug, "CONFIG_A=y\n").unwrap();
     let mut build = fixture.uml(&["kernel", "build", "--fragment"]);
@@ -293,6 +279,12 @@ fn an_id_names_the_kernel_of_a_guest() {
     let exec = |kernel: &str| run(&mut fixture.uml(&["exec", "--kernel", kernel, "true"]));
     exec(&id).succeeds();
     exec("7.2").succeeds();
+    exec("7.2/base").succeeds();
+    let by_variable =
+        |kernel: &str| run(fixture.uml(&["exec", "true"]).env("UML_TEST_KERNEL", kernel));
+    by_variable(&id).succeeds();
+    by_variable("7.2/base").succeeds();
+    by_variable("7.2.99-0123456789ab").fails(125, &["no kernel is named `7.2.99-0123456789ab`"]);
     exec("7.2.99-0123456789ab").fails(125, &["neither a kernel's name or id nor a path"]);
 }
 
@@ -304,6 +296,10 @@ fn the_default_can_be_chosen_by_name_or_id() {
     let smp = fixture.build(&["--flavour", "smp"]);
     assert_eq!(path(&["kernel", "path"]), base);
     assert_eq!(path(&["kernel", "path", "7.2/smp"]), smp);
+    let debug = fixture.build(&["--flavour", "smp", "--flavour", "debug"]);
+    assert_eq!(path(&["kernel", "path", "7.2/smp+debug"]), debug);
+    run(&mut fixture.uml(&["kernel", "remove", "7.2/smp+debug"])).succeeds();
+    assert!(!debug.exists());
     run(&mut fixture.uml(&["kernel", "default", "7.2/smp"])).succeeds();
     assert_eq!(path(&["kernel", "path"]), smp);
     assert_eq!(run(&mut fixture.uml(&["kernel", "default"])).stdout, "7.2/smp\n");
@@ -385,72 +381,6 @@ fn prunes_what_nothing_refers_to() {
     assert_eq!(builds(), 3);
     run(&mut fixture.uml(&["kernel", "prune", "--unused-for", "30"])).succeeds();
     assert_eq!(builds(), 1);
-}
-
-#[test]
-fn saves_a_changed_configuration_as_a_fragment() {
-    let fixture = Fixture::new();
-    fixture.write(
-        "Kconfig",
-        "config VETH\n\tbool \"v\"\nconfig MINE\n\tbool \"m\"\nconfig AUTO\n\tbool\n",
-    );
-    let menu = "sed -i '/^CONFIG_VETH=/d' $1; echo CONFIG_MINE=y >> $1; echo CONFIG_AUTO=y >> $1\n";
-    fs::write(fixture.at_home("menu"), menu).unwrap();
-    let header = fixture.path().join("include");
-    fs::create_dir(&header).unwrap();
-    fs::write(header.join("ncurses.h"), "").unwrap();
-    let output = fixture.path().join("mine.config");
-    let tree = fixture.tree();
-    let mut config = fixture.uml(&["kernel", "config", tree.to_str().unwrap(), "--output"]);
-    fs::write(fixture.at_home("drop"), "BRIDGE").unwrap();
-    let said = run(config.arg(&output).env("CPATH", &header));
-    assert!(said.succeeds().stderr.contains("Not honoured: CONFIG_BRIDGE: wanted y"));
-    fs::remove_file(fixture.at_home("drop")).unwrap();
-    assert_eq!(fs::read_to_string(&output).unwrap(), "CONFIG_MINE=y\nCONFIG_VETH=n\n");
-    // As any new file is.
-    fs::write(fixture.path().join("new"), "").unwrap();
-    let mode = |path: &Path| path.metadata().unwrap().permissions();
-    assert_eq!(mode(&output), mode(&fixture.path().join("new")));
-    assert_eq!(fixture.kernels(), NONE);
-    let linux = fixture.build(&["--fragment", output.to_str().unwrap()]);
-    assert_eq!(fixture.named("7.2:mine").as_deref(), linux.parent());
-
-    // Again, from that fragment and into it: nothing of it is lost but what changed, and modules are not taken.
-    let config = |more: &[&str]| {
-        let output = output.to_str().unwrap();
-        let fixed = ["kernel", "config", tree.to_str().unwrap(), "--output", output];
-        run(fixture.uml(&[&fixed, more].concat()).env("CPATH", &header))
-    };
-    let mine = output.to_str().unwrap();
-    fs::write(&output, "# Of me\nCONFIG_MINE=y # optional before 6.7\nCONFIG_VETH=n\n").unwrap();
-    fs::write(fixture.at_home("menu"), "printf 'CONFIG_VETH=y\nCONFIG_MOD=m\n' >> $1\n").unwrap();
-    fixture.write(
-        "Kconfig",
-        "config VETH\n\tbool \"v\"\nconfig MINE\n\tbool \"m\"\nconfig MOD\n\ttristate \"o\"\n",
-    );
-    let said = config(&["--fragment", mine]);
-    said.succeeds();
-    assert!(said.stderr.contains("CONFIG_MOD=m is left out"), "{}", said.stderr);
-    let written = "# Of me\nCONFIG_MINE=y # optional before 6.7\nCONFIG_VETH=y\n";
-    assert_eq!(fs::read_to_string(&output).unwrap(), written);
-
-    // What is written to it while the menus are open stays, and so do the changes.
-    let menu = format!("echo '# Meanwhile' >> {mine}; echo CONFIG_MOD=y >> $1\n");
-    fs::write(fixture.at_home("menu"), menu).unwrap();
-    config(&["--fragment", mine])
-        .fails(1, &["mine.config was changed while the menus were open", "\nCONFIG_MOD=y\n"]);
-    assert_eq!(fs::read_to_string(&output).unwrap(), format!("{written}# Meanwhile\n"));
-    fs::write(&output, written).unwrap();
-
-    // What would be lost is refused before the menus.
-    fs::write(fixture.at_home("menu"), "touch $HOME/menus\n").unwrap();
-    let other = fixture.path().join("other.config");
-    fs::write(&other, "").unwrap();
-    config(&[]).fails(2, &["mine.config exists and is none of the fragments"]);
-    config(&["--fragment", mine, "--fragment", other.to_str().unwrap()])
-        .fails(2, &["mine.config, which fragments behind it override"]);
-    assert_eq!(fs::read_to_string(&output).unwrap(), written);
-    assert!(!fixture.at_home("menus").exists());
 }
 
 /// Copies the fixture's cache to a disk with a megabyte left, runs `cargo-uml` on it, and then demands that the cache

@@ -3,6 +3,8 @@
 
 mod cargo;
 mod completions;
+mod config;
+mod damaged;
 mod doctor;
 mod fixture;
 mod foreign;

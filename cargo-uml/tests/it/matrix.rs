@@ -279,6 +279,63 @@ fn an_example_with_one_kernel_under_two_names() {
     }
 }
 
+/// nextest starts no test that is listed as ignored, and fails where none is left. A gated one has its place all the
+/// same: with a custom runner, one kernel that no gate lets pass, and one that says that it is old enough.
+#[test]
+fn gated_tests_of_a_custom_runner_are_ignored_under_nextest() {
+    if !has_nextest() {
+        return;
+    }
+    let matrix = Matrix::new();
+    let (new, old) = (matrix.path("cache/kernels/new"), matrix.path("cache/kernels/old"));
+    link_real_kernel(&new);
+    fs::create_dir(&old).unwrap();
+    for name in ["linux", "kernel.toml"] {
+        fs::copy(new.join(name), old.join(name)).unwrap();
+    }
+    let mut linux = fs::read(old.join("linux")).unwrap();
+    make_old(&mut linux);
+    fs::write(old.join("linux"), linux).unwrap();
+    for name in ["new", "old"] {
+        symlink(format!("../kernels/{name}"), matrix.path("cache/names").join(name)).unwrap();
+    }
+    let outcomes = |kernels: &[&str]| {
+        let mut command = matrix.command(&["--nextest", "--format", "json"]);
+        for kernel in kernels {
+            command.args(["--kernel", kernel]);
+        }
+        command.args(["--", "--package", "uml-test-fixtures", "--test", "custom"]);
+        command.args(["-E", "test(is_for_older_kernels_where_a_panic_is_due)"]);
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+        command.env("CARGO", env!("CARGO")).env("CARGO_TARGET_DIR", target);
+        let done = run(command.current_dir(workspace));
+        assert_eq!(done.code, Some(0), "{done:?}");
+        let json: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
+        let results = json["tests"][0]["results"].as_array().unwrap().iter();
+        results
+            .map(|it| [&it["outcome"], &it["reason"]].map(ToString::to_string))
+            .collect::<Vec<_>>()
+    };
+    let alone = outcomes(&["new"]);
+    assert_eq!(alone[0][0], "\"ignored\"");
+    assert!(alone[0][1].contains("needs kernel <2.6"), "{alone:?}");
+    let both = outcomes(&["new", "old"]);
+    assert_eq!([&*both[0][0], &*both[1][0]], ["\"ignored\"", "\"passed\""]);
+}
+
+/// Gives the kernel another version in what gates are decided by.
+fn make_old(linux: &mut [u8]) {
+    const BANNER: &[u8] = b"Linux version ";
+    for at in BANNER.len()..linux.len() {
+        if linux[..at].ends_with(BANNER) && linux[at].is_ascii_digit() {
+            let end = at + linux[at..].iter().position(|byte| *byte == b' ').unwrap();
+            linux[at..end].fill(b'1');
+            linux[at..at + 4].copy_from_slice(b"2.5.");
+        }
+    }
+}
+
 /// A crate that knows nothing of uml-test: its tests run in guests too, and each has its record.
 #[test]
 fn other_peoples_tests_run_in_guests() {

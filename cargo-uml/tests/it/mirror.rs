@@ -6,8 +6,8 @@ use std::process::Command;
 
 use crate::fixture::{Fixture, real_kernel, run, script, sha256};
 
-struct Mirror {
-    fixture: Fixture,
+pub(crate) struct Mirror {
+    pub(crate) fixture: Fixture,
 }
 
 /// Makes a package of the directory `package`, which is then gone; what apt-cache shows of it.
@@ -30,7 +30,7 @@ fn offer(fixture: &Fixture, name: &str, version: &str) -> String {
 
 impl Mirror {
     /// A mirror with one package, linux-source-7.2, of the fixture's tree.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let fixture = Fixture::new();
         fixture.tarball();
         let package = fixture.path().join("package");
@@ -76,7 +76,7 @@ impl Mirror {
         script(&self.fixture.path().join("bin").join(name), text);
     }
 
-    fn uml(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn uml(&self, arguments: &[&str]) -> Command {
         let mut command = self.fixture.uml(arguments);
         let bin = self.fixture.path().join("bin");
         command.env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()));
@@ -86,7 +86,7 @@ impl Mirror {
         command
     }
 
-    fn setup(&self) -> Command {
+    pub(crate) fn setup(&self) -> Command {
         self.uml(&["setup"])
     }
 
@@ -94,7 +94,7 @@ impl Mirror {
         fs::read_to_string(self.fixture.at_home("apt")).unwrap_or_default()
     }
 
-    fn set_offline(&self) {
+    pub(crate) fn set_offline(&self) {
         fs::write(self.fixture.at_home("offline"), "").unwrap();
     }
 }

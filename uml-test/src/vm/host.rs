@@ -2,8 +2,9 @@
 //! boot, without one. Hidden from the documentation: it changes with that command.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::run_dir;
+use super::{process, run_dir};
 use crate::artifacts;
 use crate::builder::VmBuilder;
 use crate::case::Overrides;
@@ -65,6 +66,25 @@ impl Host {
             path,
         };
         run_dir::candidates(&self.config).into_iter().map(check).collect()
+    }
+
+    /// Executes the agent, of which guests' supervisors are made, and has it do nothing. Says what kind
+    /// of file it was executed from.
+    ///
+    /// # Errors
+    /// [`Error::Supervisor`] where it cannot be written or executed.
+    pub fn agent(&self) -> Result<String, Error> {
+        let places = self.places();
+        let fit = places.iter().find(|place| place.room.is_ok()).or(places.first());
+        process::try_agent(fit.map_or(Path::new("/tmp"), |place| &place.path))
+    }
+
+    /// How long a guest with these settings may take until it is set up.
+    pub fn boot_limit(&self) -> Duration {
+        match artifacts::kernel(&self.config) {
+            Ok(kernel) => cache::needs(&kernel).boot_limit(self.config.boot_timeout),
+            Err(_) => self.config.boot_timeout,
+        }
     }
 
     /// A guest with these settings.

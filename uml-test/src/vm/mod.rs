@@ -116,11 +116,7 @@ impl Vm {
             cpu: cpu(),
             host_pid: std::process::id() as i32,
         };
-        // A limit that somebody chose is one, unless it is what is there without a choice.
-        let boot_limit = match config.boot_timeout == Config::default().boot_timeout {
-            true => config.boot_timeout.max(needs.boot),
-            false => config.boot_timeout,
-        };
+        let boot_limit = needs.boot_limit(config.boot_timeout);
         let started = Instant::now();
         let (process, connections) = KernelProcess::start(&boot, opening.frames())?;
         cache::touch(kernel);

@@ -80,17 +80,8 @@ impl KernelProcess {
         let requests = memory_file(c"uml-test-requests", MFdFlags::empty(), requests)
             .map_err(failed("put the first requests into memory"))?;
         let run_dir = PathBuf::from(OsStr::from_bytes(&boot.run_dir));
-        let program = program(&run_dir)?;
-        let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
-        command
-            .arg(MODE)
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let supervisor = spawn(&mut command).map_err(failed("execute the agent"))?;
-        drop(command); // and with it the supervisor's end of the socket
+        let program = program(run_dir.parent().unwrap_or(&run_dir))?;
+        let supervisor = supervisor(program, theirs)?;
         let protection = Protection::default();
         let (ended, pid, memory) = (None, 0, None);
         let mut process = Self { supervisor, run_dir, socket, protection, ended, pid, memory };
@@ -240,6 +231,46 @@ fn readable(fd: BorrowedFd<'_>, deadline: Instant) -> io::Result<bool> {
     }
 }
 
+/// Executes the agent as for a guest, where nobody asks it for one, so that it ends. Says what kind of
+/// file it was executed from; `dir` serves where none in memory can be.
+///
+/// # Errors
+/// [`Error::Supervisor`].
+pub(super) fn try_agent(dir: &Path) -> Result<String, Error> {
+    let failed = |source| Error::Supervisor { operation: "execute the agent".to_owned(), source };
+    let (socket, theirs) =
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+            .map_err(|errno| failed(errno.into()))?;
+    let program = program(dir)?;
+    let mut supervisor = supervisor(program, theirs)?;
+    drop(socket);
+    let status = supervisor.wait().map_err(failed)?;
+    if !status.success() {
+        return Err(failed(io::Error::other(format!("it ended with {status}"))));
+    }
+    let file = std::fs::read_link(format!("/proc/self/fd/{}", program.as_raw_fd()));
+    let in_memory = file.is_ok_and(|file| file.as_os_str().as_bytes().starts_with(b"/memfd:"));
+    Ok(match in_memory {
+        true => "a file in memory".to_owned(),
+        false => format!("a file without a name in {}", dir.display()),
+    })
+}
+
+/// Starts the agent as a supervisor, whose standard input the socket is.
+fn supervisor(program: &OwnedFd, socket: OwnedFd) -> Result<Child, Error> {
+    let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
+    command
+        .arg(MODE)
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::from(socket))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    spawn(&mut command)
+        .map_err(|source| Error::Supervisor { operation: "execute the agent".to_owned(), source })
+    // With the command goes this process's copy of the socket.
+}
+
 /// Starts a program that was written a moment ago: while another thread forks, its child has a
 /// copy of the descriptor that wrote it, up to its own exec.
 fn spawn(command: &mut Command) -> io::Result<Child> {
@@ -259,10 +290,10 @@ fn spawn(command: &mut Command) -> io::Result<Child> {
 
 /// The agent's executable, made once per process: a file in memory, which can be executed also
 /// where every directory is mounted noexec. Where the host forbids such files to be executed
-/// (`vm.memfd_noexec=2`) it is one without a name beside the run directory.
-fn program(run_dir: &Path) -> Result<&'static OwnedFd, Error> {
+/// (`vm.memfd_noexec=2`) it is one without a name in `dir`, that of the run directories.
+fn program(dir: &Path) -> Result<&'static OwnedFd, Error> {
     static PROGRAM: OnceLock<OwnedFd> = OnceLock::new();
-    once(&PROGRAM, || in_memory().or_else(|_| without_name(run_dir.parent().unwrap_or(run_dir))))
+    once(&PROGRAM, || in_memory().or_else(|_| without_name(dir)))
         .map_err(|source| Error::Supervisor { operation: "write the agent".to_owned(), source })
 }
 

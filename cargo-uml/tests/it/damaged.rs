@@ -1,0 +1,100 @@
+//! Kernels in the cache that are damaged: they are told, removed by name, and never replaced by others.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::fixture::{Fixture, real_kernel, run};
+use crate::mirror::Mirror;
+
+fn damage(linux: &Path) {
+    let mut bytes = fs::read(linux).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(linux, bytes).unwrap();
+}
+
+#[test]
+fn a_damaged_kernel_is_removed_as_any_other() {
+    let fixture = Fixture::new();
+    let linux = fixture.build(&["--flavour", "smp"]);
+    fixture.build(&["--flavour", "smp", "--name", "other"]);
+    let id = linux.parent().unwrap().file_name().unwrap().to_str().unwrap();
+    fs::remove_file(linux.with_file_name("kernel.toml")).unwrap();
+    let remove = format!("`cargo uml kernel remove {id}` removes it");
+    run(&mut fixture.uml(&["kernel", "path", id])).fails(
+        1,
+        &["the kernel 7.2/smp is damaged", &remove, "`cargo uml kernel build 7.2 --flavour smp`"],
+    );
+    run(&mut fixture.uml(&["kernel", "remove", "other", "7.2/smp"])).succeeds();
+    assert_eq!(fixture.kernels(), [] as [PathBuf; 0]);
+    assert_eq!(fs::read_dir(fixture.cache().join("names")).unwrap().count(), 0);
+}
+
+#[test]
+fn setup_makes_a_damaged_default_of_a_flavour_again() {
+    let mirror = Mirror::new();
+    let uml = |arguments: &[&str]| run(&mut mirror.uml(arguments)).kernel();
+    uml(&["kernel", "build", "7.2"]);
+    let fast = uml(&["kernel", "build", "7.2", "--flavour", "smp", "--name", "fast"]);
+    run(&mut mirror.uml(&["kernel", "default", "fast"])).succeeds();
+    let whole = fs::read(&fast).unwrap();
+    damage(&fast);
+    let said = run(&mut mirror.setup());
+    assert_eq!(said.kernel(), fast);
+    assert!(said.stderr.contains("(fast) is damaged; a new one takes its place"), "{said:?}");
+    assert_eq!(fs::read(&fast).unwrap(), whole);
+    assert_eq!(run(&mut mirror.uml(&["kernel", "default"])).stdout, "fast\n");
+
+    // Where its source can't be had, no other takes its place.
+    damage(&fast);
+    mirror.set_offline();
+    fs::remove_dir_all(mirror.fixture.cache().join("sources")).unwrap();
+    run(&mut mirror.setup()).fails(4, &["(fast) is damaged", "7.2"]);
+    assert_eq!(run(&mut mirror.uml(&["kernel", "default"])).stdout, "fast\n");
+}
+
+#[test]
+fn setup_replaces_no_damaged_default_that_it_cannot_make() {
+    let mirror = Mirror::new();
+    let (tree, real) = (mirror.fixture.tree(), real_kernel());
+    let (tree, real) = (tree.to_str().unwrap(), real.canonicalize().unwrap());
+    let fragment = mirror.fixture.path().join("mine.config");
+    fs::write(&fragment, "CONFIG_MINE=y\n").unwrap();
+    let fragment = fragment.to_str().unwrap();
+    let adopted = format!("`cargo uml kernel adopt {} --name theirs`", real.display());
+    let mine = format!("`cargo uml kernel build 7.2 --fragment {fragment} --name 7.2/mine`");
+    for (arguments, name, again) in [
+        (
+            &["build", tree, "--flavour", "smp"][..],
+            "7.2/smp",
+            "`cargo uml kernel build TREE --flavour smp --name 7.2/smp`",
+        ),
+        (&["build", "7.2", "--fragment", fragment], "7.2/mine", &mine),
+        (&["adopt", real.to_str().unwrap(), "--name", "theirs"], "theirs", &adopted),
+    ] {
+        let linux = run(&mut mirror.uml(&[&["kernel"], arguments].concat())).kernel();
+        run(&mut mirror.uml(&["kernel", "default", name])).succeeds();
+        damage(&linux);
+        let damaged = format!("the default kernel {name} (");
+        let other = "choose another by `cargo uml kernel default NAME`";
+        run(&mut mirror.setup()).fails(1, &[&damaged, again, other]);
+        assert_eq!(run(&mut mirror.uml(&["kernel", "default"])).stdout, format!("{name}\n"));
+        // Without metadata its name is all that tells.
+        fs::remove_file(linux.with_file_name("kernel.toml")).unwrap();
+        run(&mut mirror.setup()).fails(1, &[&format!("the kernel {name} is damaged")]);
+    }
+}
+
+#[test]
+fn setup_makes_a_damaged_usual_kernel_again_whatever_is_left_of_it() {
+    let mirror = Mirror::new();
+    let linux = run(&mut mirror.setup()).kernel();
+    for damage in
+        [damage, |linux: &Path| fs::remove_file(linux.with_file_name("kernel.toml")).unwrap()]
+    {
+        damage(&linux);
+        let said = run(&mut mirror.setup());
+        assert_eq!(said.kernel(), linux);
+        assert!(said.stderr.contains("(7.2) is damaged; a new one takes its place"), "{said:?}");
+        run(&mut mirror.uml(&["kernel", "show"])).succeeds();
+    }
+}
