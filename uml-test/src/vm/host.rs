@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{process, run_dir};
 use crate::artifacts;
 use crate::builder::VmBuilder;
+use crate::cache;
 use crate::case::Overrides;
 use crate::config::{self, Config};
 use crate::error::{Error, KernelError};
@@ -82,7 +83,7 @@ impl Host {
     /// How long a guest with these settings may take until it is set up.
     pub fn boot_limit(&self) -> Duration {
         match artifacts::kernel(&self.config) {
-            Ok(kernel) => cache::needs(&kernel).boot_limit(self.config.boot_timeout),
+            Ok(kernel) => cache::needs(&kernel.linux).boot_limit(self.config.boot_timeout),
             Err(_) => self.config.boot_timeout,
         }
     }
