@@ -87,8 +87,9 @@ impl VmBuilder {
     }
 
     /// A limit of the guest's whole life, its boot included (the `timeout` of a `#[uml_test]`
-    /// limits the body alone); what still waits for it then gets
-    /// [`Error::TimedOut`]. Without one there is no limit.
+    /// limits the body alone): a boot and a wait for a command get [`Error::TimedOut`] when it has
+    /// passed. [`Vm::shutdown`] has limits of its own, and a guest that nobody waits for goes on until
+    /// its [`Vm`] is dropped. Without one there is no limit.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.lifetime = Some(limit);
         self

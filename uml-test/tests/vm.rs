@@ -79,6 +79,18 @@ fn a_guest_is_roots_own_world() {
     vm.shutdown().unwrap();
 }
 
+/// What systemd and udev do on a host, and tests rely on.
+#[test]
+fn a_guest_is_as_an_init_system_leaves_it() {
+    let vm = boot();
+    assert_eq!(sh(&vm, "cat /proc/sys/net/ipv4/ping_group_range").trim(), "0\t2147483647");
+    assert_eq!(sh(&vm, "stat -c %a /dev/fuse /dev/net/tun"), "666\n666\n");
+    let all = sh(&vm, "cat /sys/fs/cgroup/cgroup.controllers");
+    assert!(all.contains("memory"), "{all}");
+    let below = sh(&vm, "mkdir /sys/fs/cgroup/x; cat /sys/fs/cgroup/x/cgroup.controllers");
+    assert_eq!(below, all);
+}
+
 #[test]
 fn the_hosts_files_are_there_and_writes_vanish() {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
