@@ -87,7 +87,10 @@ pub enum Error {
         booted: String,
     },
     /// The guest could not be set up.
-    #[error("the guest could not be set up: {failure}{}; the kernel is {booted}", of_set_up(failure))]
+    #[error(
+        "the guest could not be set up: {failure}{}; the kernel is {booted}",
+        of_set_up(failure)
+    )]
     #[non_exhaustive]
     SetUp {
         /// What failed.

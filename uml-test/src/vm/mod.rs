@@ -397,7 +397,9 @@ pub(crate) fn boot(
         Err((Interrupted::Deadline, phase)) => {
             Err(Error::TimedOut { phase, limit: vm.boot_limit(), booted: vm.booted.to_string() })
         }
-        Err((Interrupted::Refused(failure), _)) => Err(Error::SetUp { failure, booted: vm.booted.to_string() }),
+        Err((Interrupted::Refused(failure), _)) => {
+            Err(Error::SetUp { failure, booted: vm.booted.to_string() })
+        }
         Err((other, phase)) => Err(vm.explain(other, phase)),
     }
 }

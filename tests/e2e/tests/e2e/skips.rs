@@ -158,7 +158,8 @@ fn run(
             .fold(path, |path, dir| format!("{path}:{dir}")),
         false => path,
     };
-    let mut env = wanted.env.to_vec();
+    // Where records are written nextest starts what it would otherwise show as ignored.
+    let mut env = [wanted.env, &[("UML_TEST_RESULTS", "")]].concat();
     if env.iter().any(|(name, _)| *name == "UML_TEST_CACHE_DIR") {
         env.push(("PATH", &path));
     }
