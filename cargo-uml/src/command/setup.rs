@@ -46,9 +46,14 @@ enum Default {
     Due { order: Order, is_replaceable: bool },
 }
 
-fn due(choice: Choice) -> Result<Default, Error> {
+/// What is outdated may be replaced, what is damaged may not: who chose it is to know.
+fn outdated(choice: Choice) -> Result<Default, Error> {
     let is_replaceable = matches!(choice, Choice::Version(_));
     Ok(Default::Due { order: plain(choice)?, is_replaceable })
+}
+
+fn damaged(choice: Choice) -> Result<Default, Error> {
+    Ok(Default::Due { order: plain(choice)?, is_replaceable: false })
 }
 
 fn plain(choice: Choice) -> Result<Order, Error> {
@@ -59,7 +64,7 @@ fn plain(choice: Choice) -> Result<Order, Error> {
 fn default(cache: &Cache, reporter: &Reporter) -> Result<Default, Error> {
     let kernel = match cache.named("default") {
         Ok(kernel) => kernel,
-        Err(Error::UnknownKernel { .. }) => return due(Choice::Best),
+        Err(Error::UnknownKernel { .. }) => return outdated(Choice::Best),
         Err(error) => {
             // Its name is all that is known.
             let Error::DamagedKernel { name, id, .. } = &error else { return Err(error) };
@@ -67,11 +72,11 @@ fn default(cache: &Cache, reporter: &Reporter) -> Result<Default, Error> {
                 return Err(error);
             };
             note_damage(reporter, id, name);
-            return due(of_series(series));
+            return damaged(of_series(series));
         }
     };
     if !is_current(&kernel, &plain(Choice::Best)?.recipe()) {
-        return due(as_chosen(&kernel));
+        return outdated(as_chosen(&kernel));
     }
     if kernel.is_intact() {
         return Ok(Default::Fit(kernel));
@@ -83,7 +88,7 @@ fn default(cache: &Cache, reporter: &Reporter) -> Result<Default, Error> {
     match series.filter(|_| is_built_of_known(&kernel)) {
         Some(series) if is_ours(&kernel) => {
             note_damage(reporter, &id, shown);
-            due(of_series(series))
+            damaged(of_series(series))
         }
         Some(series) => {
             note_damage(reporter, &id, shown);

@@ -36,7 +36,7 @@ pub(crate) fn cached() -> Finding {
         cache.all_names().into_iter().map(|(name, id)| (name.to_string(), id)).collect();
     names.extend(cache.default_id().map(|id| (DEFAULT.to_owned(), id)));
     let mut lines = Vec::new();
-    let mut damaged = Vec::new();
+    let (mut damaged, mut remedies) = (Vec::new(), Vec::new());
     for directory in &kernels {
         let mut line = short(directory);
         let names: Vec<&str> = names
@@ -52,7 +52,11 @@ pub(crate) fn cached() -> Finding {
         }
         if let Err(reason) = intact(directory) {
             line = format!("{line}: {reason}");
-            damaged.push(short(directory));
+            // Removed, a default would be nobody's choice any more.
+            match names.contains(&DEFAULT) {
+                true => remedies.push("`cargo uml setup` builds the default again".to_owned()),
+                false => damaged.push(short(directory)),
+            }
         }
         lines.push(line);
     }
@@ -69,18 +73,16 @@ pub(crate) fn cached() -> Finding {
         true => format!("none in {place}"),
         false => format!("in {place}:\n{}", lines.join("\n")),
     };
+    if !damaged.is_empty() {
+        remedies.push(format!(
+            "`cargo uml kernel remove {}` removes what is damaged, `cargo uml kernel build` makes it again",
+            damaged.join(" ")
+        ));
+    }
     if kernels.is_empty() {
         Finding::warning(CACHE, found, "`cargo uml setup` builds one")
-    } else if !damaged.is_empty() {
-        Finding::warning(
-            CACHE,
-            found,
-            format!(
-                "remove what is damaged by `cargo uml kernel remove {}`, and build it again: `cargo uml setup` builds the \
-                 default, `cargo uml kernel build` any other",
-                damaged.join(" ")
-            ),
-        )
+    } else if !remedies.is_empty() {
+        Finding::warning(CACHE, found, remedies.join("; "))
     } else if !dangling.is_empty() {
         let default = dangling.contains(&DEFAULT);
         let remedy =

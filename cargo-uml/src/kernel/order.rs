@@ -251,7 +251,7 @@ impl Order {
             if !forgiven {
                 // Other fragments are another build; the configuration stays to be looked at.
                 if plan.source.provenance != Provenance::Tree {
-                    remove(build.tree())?;
+                    let _ = remove(build.tree());
                 }
                 return Err(error);
             }
@@ -324,6 +324,7 @@ impl Order {
         let work = format!("configuring {}", self.shown());
         let _lock = BuildLock::take(cache, &work, reporter)?;
         let plan = self.plan(self.choice.source(&cache.sources(), reporter)?)?;
+        let was_unpacked = plan.source.is_unpacked(&cache.builds().join(&plan.content));
         let (build, dropped) = self.configured(cache, &plan, "config", reporter)?;
         for dropped in dropped.iter().filter(|dropped| !dropped.optional) {
             reporter.note(format_args!("Not honoured: {dropped}"));
@@ -334,8 +335,7 @@ impl Order {
             changed(build.tree(), &before, &read()?)
         });
         // A build that was interrupted goes on from what it has come to.
-        let is_kept =
-            plan.source.provenance == Provenance::Tree || build.directory().join(OUT).exists();
+        let is_kept = plan.source.provenance == Provenance::Tree || was_unpacked;
         if is_kept { edited } else { edited.and(discard(cache, &build)) }
     }
 }

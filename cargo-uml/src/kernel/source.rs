@@ -29,6 +29,9 @@ pub(crate) enum Choice {
     Path(PathBuf),
 }
 
+/// Where the source of a package or tarball is unpacked, in the directory of its build.
+const UNPACKED: &str = "src";
+
 /// A kernel source that exists on this machine.
 #[derive(Debug)]
 pub(crate) struct Source {
@@ -184,12 +187,17 @@ impl Source {
         Ok(Source { provenance: Provenance::Package, identity, path })
     }
 
+    /// Whether its tree lies below `build` already.
+    pub(crate) fn is_unpacked(&self, build: &Path) -> bool {
+        self.provenance != Provenance::Tree && build.join(UNPACKED).exists()
+    }
+
     /// A tree to build: the user's own, or one unpacked below `build`.
     pub(crate) fn tree(&self, build: &Path, reporter: &Reporter) -> Result<PathBuf, Error> {
         if self.provenance == Provenance::Tree {
             return Ok(self.path.clone());
         }
-        let unpacked = build.join("src");
+        let unpacked = build.join(UNPACKED);
         if !unpacked.exists() {
             if self.provenance == Provenance::Package {
                 deb::unpack_source(&self.path, build, &unpacked, reporter)?;

@@ -141,8 +141,14 @@ fn no_unpacked_tree_is_left_where_nothing_is_built() {
     let directory = Path::new(shown).parent().and_then(Path::parent).unwrap();
     assert!(Path::new(shown).exists() && directory.starts_with(&builds), "{shown}");
     assert!(!directory.join("src").exists());
+    // Nor do menus with the same fragment leave one.
+    fs::write(fixture.at_home("menu"), "").unwrap();
+    let mut config_of_it = fixture.uml(&["kernel", "config", tarball, "--fragment"]);
+    config_of_it.arg(&fragment).arg("--output").arg(&output).env("CPATH", &header);
+    assert_eq!(run(&mut config_of_it).code, Some(0));
+    assert!(!builds.exists());
     fs::remove_file(fixture.at_home("drop")).unwrap();
-    fs::remove_dir_all(&builds).unwrap();
+    fs::remove_file(&output).ok();
 
     // What a build has come to stays, and the next one resumes it.
     fs::write(fixture.at_home("break"), "").unwrap();

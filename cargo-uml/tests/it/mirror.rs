@@ -298,6 +298,10 @@ fn setup_keeps_the_series_that_the_user_chose() {
     fs::write(&metadata, text).unwrap();
     run(&mut mirror.uml(&["kernel", "default", "6.12"]));
     assert_eq!(run(&mut mirror.setup()).kernel(), linux);
+    // Nor does another take the place of one that is damaged.
+    fs::write(&linux, "damaged").unwrap();
+    run(&mut mirror.setup()).fails(4, &["(6.12) is damaged", tried]);
+    assert_eq!(run(&mut mirror.uml(&["kernel", "default"])).stdout, "6.12\n");
 }
 
 #[test]

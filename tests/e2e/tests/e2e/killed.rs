@@ -116,6 +116,10 @@ pub(crate) fn while_keeping(fixtures: &Fixtures, way: Way) -> Result<(), Problem
         copies: Some(&copies),
         ..WAITS
     };
+    // Left alone, it keeps something.
+    way.run(fixtures, &wanted).ok_or(Problem::NoNextest)?;
+    assert_eq!(names_in(&kept).len(), 1);
+    fs::remove_dir_all(&kept).unwrap();
     for (signal, moment) in around_the_end(20) {
         Kill { ends: true, ..Kill::new(wanted.clone(), signal, moment) }.of(fixtures, way)?;
         let runs = names_in(&kept);
@@ -147,6 +151,10 @@ pub(crate) fn while_writing(fixtures: &Fixtures, way: Way) -> Result<(), Problem
         copies: Some(&copies),
         ..WAITS
     };
+    // Left alone, it writes.
+    way.run(fixtures, &wanted).ok_or(Problem::NoNextest)?;
+    assert_eq!(names_in(&given), ["kept"]);
+    fs::remove_file(given.join("kept")).unwrap();
     for (signal, moment) in around_the_end(20) {
         Kill { ends: true, ..Kill::new(wanted.clone(), signal, moment) }.of(fixtures, way)?;
         let what = format!("{signal} at {moment:?}");
