@@ -218,6 +218,9 @@ impl Order {
         }
         let version = build.version();
         if *version < MINIMUM {
+            if !kept {
+                let _ = discard(cache, &build);
+            }
             return Err(Error::TooOld { version: version.to_string(), minimum: MINIMUM });
         }
         let phase = reporter.phase(format_args!("Configuring Linux {version}"));

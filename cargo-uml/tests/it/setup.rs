@@ -349,7 +349,11 @@ fn refuses_what_is_no_source() {
 fn refuses_kernels_that_are_too_old() {
     let fixture = Fixture::new();
     fixture.write("Makefile", "VERSION = 5\nPATCHLEVEL = 10\nSUBLEVEL = 1\n");
-    run(&mut fixture.setup(&fixture.tree())).fails(4, &["Linux 5.10.1 is too old", "6.1"]);
+    let too_old = ["Linux 5.10.1 is too old", "6.1"];
+    run(&mut fixture.setup(&fixture.tarball())).fails(4, &too_old);
+    // No build will go on with it.
+    assert!(!fixture.cache().join("build").exists());
+    run(&mut fixture.setup(&fixture.tree())).fails(4, &too_old);
 }
 
 #[test]
