@@ -41,9 +41,10 @@ pub(crate) fn adopt(
 ) -> Result<PathBuf, Error> {
     let name = arguments.name.as_deref().map(Name::parse_own).transpose()?;
     let image = arguments.path.canonicalize().map_err(Error::io("open", &arguments.path))?;
+    let canonical = |path: &PathBuf| path.canonicalize().map_err(Error::io("open", path));
     let foreign = Foreign {
         image: &image,
-        modules: arguments.modules.clone(),
+        modules: arguments.modules.as_ref().map(canonical).transpose()?,
         provenance: Provenance::Adopted,
         source: format!("{} sha256:{}", image.display(), identity::of_file(&image)?),
         name,
@@ -143,6 +144,10 @@ impl Foreign<'_> {
                     source: self.source.clone(),
                     flavours: Vec::new(),
                     fragments: Vec::new(),
+                    modules_from: match self.provenance {
+                        Provenance::Adopted => self.modules.clone(),
+                        _ => None,
+                    },
                     recipe: String::new(),
                     compiler: config
                         .as_deref()

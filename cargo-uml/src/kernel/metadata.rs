@@ -1,6 +1,7 @@
 //! `kernel.toml`: what a cached kernel is, beside it.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +42,9 @@ pub(crate) struct Metadata {
     /// The user's fragments.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) fragments: Vec<String>,
+    /// Where the user had its modules; `None` for those of the distribution's package and where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) modules_from: Option<PathBuf>,
     /// [`super::identity::recipe`] of the build; empty if it was not built here.
     pub(crate) recipe: String,
     /// First line of `gcc --version`, or what the kernel's configuration says of it.
@@ -76,7 +80,10 @@ impl Metadata {
             }
             Provenance::Adopted => {
                 let path = self.source.rsplit_once(" sha256:").map_or("PATH", |(path, _)| path);
-                return format!("cargo uml kernel adopt {path} --name {name}");
+                let modules = self.modules_from.as_ref();
+                let modules = modules
+                    .map_or_else(String::new, |path| format!(" --modules {}", path.display()));
+                return format!("cargo uml kernel adopt {path}{modules} --name {name}");
             }
         };
         let of = |option: &str, values: &[String]| -> String {

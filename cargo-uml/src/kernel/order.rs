@@ -285,6 +285,7 @@ impl Order {
                 .map(|flavour| flavour.name.to_owned())
                 .collect(),
             fragments: self.fragments.iter().map(|fragment| fragment.label.clone()).collect(),
+            modules_from: None,
             recipe: self.recipe(),
             compiler: plan.compiler.clone(),
             sha256: String::new(),

@@ -61,6 +61,11 @@ fn setup_replaces_no_damaged_default_that_it_cannot_make() {
     fs::write(&fragment, "CONFIG_MINE=y\n").unwrap();
     let fragment = fragment.to_str().unwrap();
     let adopted = format!("`cargo uml kernel adopt {} --name theirs`", real.display());
+    let modules = mirror.fixture.at_home("modules");
+    fs::create_dir(&modules).unwrap();
+    let modules = modules.to_str().unwrap();
+    let with_modules =
+        format!("`cargo uml kernel adopt {} --modules {modules} --name moved`", real.display());
     let mine = format!("`cargo uml kernel build 7.2 --fragment {fragment} --name 7.2/mine`");
     for (arguments, name, again) in [
         (
@@ -70,6 +75,11 @@ fn setup_replaces_no_damaged_default_that_it_cannot_make() {
         ),
         (&["build", "7.2", "--fragment", fragment], "7.2/mine", &mine),
         (&["adopt", real.to_str().unwrap(), "--name", "theirs"], "theirs", &adopted),
+        (
+            &["adopt", real.to_str().unwrap(), "--modules", modules, "--name", "moved"],
+            "moved",
+            &with_modules,
+        ),
     ] {
         let linux = run(&mut mirror.uml(&[&["kernel"], arguments].concat())).kernel();
         run(&mut mirror.uml(&["kernel", "default", name])).succeeds();
