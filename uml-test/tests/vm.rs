@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use uml_test::{Error, Traps, Vm};
 
@@ -103,6 +103,20 @@ fn the_hosts_files_are_there_and_writes_vanish() {
     assert!(!probe.exists() && manifest.exists(), "the host saw the guest's writes");
     let other = boot();
     assert_eq!(other.command("test").arg("-e").arg(&probe).status().unwrap().code(), Some(1));
+}
+
+/// The kernel has taken it from the host's itself, and nothing has set it since.
+#[test]
+fn the_clock_is_the_hosts() {
+    let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
+    let vm = boot();
+    let before = now();
+    let guests: u128 = sh(&vm, "date +%s%N").trim().parse().unwrap();
+    let after = now();
+    let slack = Duration::from_millis(20).as_nanos();
+    assert!((before - slack..after + slack).contains(&guests), "{before} {guests} {after}");
+    let log = sh(&vm, "dmesg");
+    assert!(!log.contains("setting system clock"), "{log}");
 }
 
 /// Files that are named by a pid, as coverage profiles are, stay apart.
