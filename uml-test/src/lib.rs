@@ -28,11 +28,17 @@
 //! The body runs in a process of its own, the same executable, in a fresh guest:
 //!
 //! - It is root with all capabilities, in a session of its own, with the host's environment (and
-//!   the sbin directories on `PATH`) and working directory. Its standard input is empty.
+//!   the sbin directories on `PATH`) and working directory. Its standard input is empty. Its umask and its
+//!   limits of open files (1,048,576 at most), of the stack and of core files are those of the process on the
+//!   host; its other limits are the guest's own.
 //! - `/` is the host's filesystem: tools, libraries, fixtures and sources are where they are on
 //!   the host, as far as the host's user may read them. **What the test writes goes to memory and
 //!   is gone with the guest.** Only the directories given as `rw_dir` are the host's own, without
 //!   changes of mode, owner, times or extended attributes, which the sandbox refuses.
+//! - A process that crashes leaves a core file in its working directory, if its limit allows one: on the host
+//!   only where that is an `rw_dir` and the host's user is root, as a core file has to be its process's own.
+//! - Memory is reserved without looking at how much there is (`vm.overcommit_memory` is 1). What uses more
+//!   than the guest has is killed, and the failure says so.
 //! - `/tmp`, `/run` and `/dev/shm` are fresh tmpfs; what cargo needs below them (the executable,
 //!   the working, package, workspace and target directories) and what `TMPDIR` and `XDG_RUNTIME_DIR`
 //!   name is still there. /proc, /sys, /dev, cgroup2, securityfs, debugfs, configfs, mqueue, bpf

@@ -150,6 +150,10 @@ fn commands_are_like_the_standard_librarys() {
     let output = vm.command("/usr/bin/env").env_clear().env("ONLY", "this").output().unwrap();
     assert_eq!(text(&output), ("ONLY=this\n", ""));
 
+    let both = "echo out; echo err >&2; echo out again";
+    let output = vm.command("sh").args(["-c", both]).stderr_to_stdout().output().unwrap();
+    assert_eq!(text(&output), ("out\nerr\nout again\n", ""));
+
     let bytes = OsStr::from_bytes(b"\xff\x01 \n");
     let output = vm.command("printf").arg("%s").arg(bytes).output().unwrap();
     assert_eq!(output.stdout, bytes.as_bytes());

@@ -1,7 +1,7 @@
 //! Programs that know nothing of uml-test, in guests: `exec`, cargo's own commands, and the runner.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -87,6 +87,59 @@ fn input_is_passed_on_and_a_closed_output_ends_it() {
     let mut endless = uml(&["exec", "yes"]).stdout(Stdio::piped()).spawn().unwrap();
     drop(endless.stdout.take());
     assert_eq!(endless.wait().unwrap().signal(), Some(13));
+}
+
+/// As on the host, where one terminal, pipe or file is both.
+#[test]
+fn output_and_errors_to_one_file_are_in_order() {
+    const SCRIPT: &str =
+        "n=0; while [ $n -lt 1000 ]; do echo out $n; echo err $n >&2; n=$((n + 1)); done";
+    let expected: String = (0..1000).map(|n| format!("out {n}\nerr {n}\n")).collect();
+    for how in [&["exec"][..], &["runner", "--deny-skips=^nothing$"]] {
+        let mut log = tempfile::tempfile().unwrap();
+        let mut command = uml(how);
+        command.args(["sh", "-c", SCRIPT]).stdin(Stdio::null());
+        let status =
+            command.stdout(log.try_clone().unwrap()).stderr(log.try_clone().unwrap()).status();
+        assert!(status.unwrap().success(), "{how:?}");
+        let mut found = String::new();
+        log.rewind().unwrap();
+        log.read_to_string(&mut found).unwrap();
+        let differs =
+            found.lines().zip(expected.lines()).find(|(found, expected)| found != expected);
+        assert!(found == expected, "{how:?}: {differs:?}");
+    }
+}
+
+/// A program reserves what it likes, however little memory the guest has; what it touches is another matter.
+#[test]
+fn memory_is_short_where_it_is_used() {
+    let dd = |file: &str| {
+        output(&mut uml(&["exec", "--mem", "128M", "dd", file, "of=/dev/null", "bs=1G", "count=1"]))
+    };
+    let reserved = dd("if=/dev/null");
+    assert!(reserved.status.success(), "{}", text(&reserved));
+    let used = dd("if=/dev/zero");
+    assert_eq!(used.status.signal(), Some(9), "{}", text(&used));
+    assert!(text(&used).contains("give it more with --mem"), "{}", text(&used));
+}
+
+#[test]
+fn limits_and_the_umask_are_the_callers() {
+    const SHOW: &str = "umask; for limit in n s c; do ulimit -S$limit; ulimit -H$limit; done";
+    // With as large cores as there may be.
+    let run = |rest: &[&str]| {
+        let set = "umask 027; ulimit -Sn 700; ulimit -Hn 4000; ulimit -Ss 4096; ulimit -Sc $(ulimit -Hc); exec \"$@\"";
+        let mut command = Command::new("sh");
+        command.args(["-c", set, "sh"]).args(rest).env("UML_TEST_KERNEL", real_kernel());
+        let said = output(&mut command);
+        assert!(said.status.success(), "{}", text(&said));
+        text(&said)
+    };
+    let show = ["sh", "-c", SHOW];
+    let hosts = run(&show);
+    assert!(hosts.starts_with("0027\n700\n4000\n4096\n"), "{hosts}");
+    assert_eq!(run(&[&[env!("CARGO_BIN_EXE_cargo-uml"), "exec"], &show[..]].concat()), hosts);
 }
 
 #[test]
@@ -337,7 +390,7 @@ fn the_guest_goes_with_the_runner() {
         running.env("UML_TEST_RUN_DIR", dir.path()).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut running = running.spawn().unwrap();
         let mut up = [0; 3];
-        std::io::Read::read_exact(running.stdout.as_mut().unwrap(), &mut up).unwrap();
+        running.stdout.as_mut().unwrap().read_exact(&mut up).unwrap();
         assert!(fs::read_dir(dir.path()).unwrap().count() > 0);
         killed(&mut running, signal);
         becomes_empty(dir.path(), signal);

@@ -7,6 +7,7 @@ pub(crate) mod command_line;
 pub(crate) mod console;
 mod halt;
 mod host;
+mod limits;
 mod mconsole;
 mod opening;
 pub(crate) mod paths;

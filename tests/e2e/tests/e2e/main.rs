@@ -118,6 +118,7 @@ fn through_every_way(fixtures: &Built, repeat: usize) -> Vec<Trial> {
         ("output::a_hundred_megabytes", output::a_hundred_megabytes),
         ("output::a_million_tiny_writes", output::a_million_tiny_writes),
         ("output::odd_bytes", output::odd_bytes),
+        ("output::in_turn", output::in_turn),
         ("output::captured", output::captured),
         ("places::unfit", places::unfit),
         ("places::odd_names", places::odd_names),
