@@ -43,8 +43,8 @@ pub enum Request {
 /// What a guest is set up with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setup {
-    /// Absolute, canonical host paths that stay visible even where the guest mounts a fresh
-    /// tmpfs over one of their parents.
+    /// Absolute host paths that stay visible even where the guest mounts a fresh tmpfs over one of
+    /// their parents: canonical, but for a link at the end, which is the same link in the guest.
     pub keep: Vec<Bytes>,
     /// Host directories that the guest may write.
     pub rw_dirs: Vec<RwDir>,

@@ -40,9 +40,9 @@
 //! - Memory is reserved without looking at how much there is (`vm.overcommit_memory` is 1). What uses more
 //!   than the guest has is killed, and the failure says so.
 //! - `/tmp`, `/run` and `/dev/shm` are fresh tmpfs; what cargo needs below them (the executable,
-//!   the working, package, workspace and target directories) and what `TMPDIR` and `XDG_RUNTIME_DIR`
-//!   name is still there. /proc, /sys, /dev, cgroup2, securityfs, debugfs, configfs, mqueue, bpf
-//!   and, where the kernel has it, tracefs are the guest's own.
+//!   the working, package, workspace and target directories, links that lead to them) and what `TMPDIR`,
+//!   `XDG_RUNTIME_DIR` and `/etc/resolv.conf` lead to is still there. /proc, /sys, /dev, cgroup2,
+//!   securityfs, debugfs, configfs, mqueue, bpf and, where the kernel has it, tracefs are the guest's own.
 //! - `/` is an overlayfs, which cannot be the upper layer of another one: a test of overlayfs puts
 //!   its upper directory on a tmpfs of its own.
 //! - A cached kernel with a `modules` directory beside it has that as `/lib/modules`: `modprobe`

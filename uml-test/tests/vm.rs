@@ -548,13 +548,18 @@ fn however_deep_a_run_directory_is_it_goes() {
 }
 
 #[test]
-fn the_place_of_an_rw_dir_is_an_absolute_path() {
-    let error = Vm::builder().rw_dir_at(env!("CARGO_TARGET_TMPDIR"), "here").boot().unwrap_err();
-    let expected = format!(
-        "the place in the guest of {}: expected an absolute path, found `here`",
-        env!("CARGO_TARGET_TMPDIR")
-    );
-    assert_eq!(error.to_string(), expected);
+fn the_place_of_an_rw_dir_is_none_of_the_guests_own() {
+    let dir = env!("CARGO_TARGET_TMPDIR");
+    for place in ["here", "/", "/sys/x"] {
+        let error = Vm::builder().rw_dir_at(dir, place).boot().unwrap_err();
+        let expected = format!(
+            "the place in the guest of {dir}: expected an absolute path without `..`, neither / nor /dev, and not in \
+             /proc or /sys, found `{place}`"
+        );
+        assert_eq!(error.to_string(), expected);
+    }
+    let error = Vm::builder().rw_dir("/").boot().unwrap_err().to_string();
+    assert!(error.starts_with("the place in the guest of /: expected"), "{error}");
 }
 
 #[test]
@@ -568,4 +573,21 @@ fn an_rw_dir_can_be_at_a_place_that_a_link_leads_to() {
     sh(&vm, "echo words > /run/app/file");
     vm.shutdown().unwrap();
     assert_eq!(fs::read_to_string(dir.path().join("file")).unwrap(), "words\n");
+}
+
+#[test]
+fn an_rw_dir_is_where_a_link_below_tmp_says_too() {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let links = tempfile::tempdir_in("/tmp").unwrap();
+    let link = links.path().join("link");
+    std::os::unix::fs::symlink(dir.path(), &link).unwrap();
+    let vm = Vm::builder().rw_dir(&link).boot().unwrap();
+    let script =
+        "echo one > \"$LINK/one\"; echo two > \"$DIR/two\"; readlink \"$LINK\"; ls \"$DIR\"";
+    let mut command = vm.command("sh");
+    command.args(["-ec", script]).env("LINK", &link).env("DIR", dir.path());
+    let output = command.output().unwrap();
+    assert_eq!(text(&output), (&*format!("{}\none\ntwo\n", dir.path().display()), ""));
+    vm.shutdown().unwrap();
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
 }

@@ -389,7 +389,7 @@ pub(crate) fn boot(
         });
     }
     let mut config = config.clone();
-    config::rw_dirs::check(&mut config.rw_dirs)?;
+    config::rw_dirs::check(&mut config)?;
     let kernel = kernel(&config)?;
     let opening = opening(&config, &kernel.linux, manifest_dir)?;
     let mut vm = Vm::start(&config, kernel, opening, lifetime)?;
