@@ -34,9 +34,12 @@
 //! - `/` is the host's filesystem: tools, libraries, fixtures and sources are where they are on
 //!   the host, as far as the host's user may read them. **What the test writes goes to memory and
 //!   is gone with the guest.** Only the directories given as `rw_dir` are the host's own, without
-//!   changes of mode, owner, times or extended attributes, which the sandbox refuses.
-//! - A process that crashes leaves a core file in its working directory, if its limit allows one: on the host
-//!   only where that is an `rw_dir` and the host's user is root, as a core file has to be its process's own.
+//!   changes of mode, owner, times or extended attributes, which the sandbox refuses (but for setting a
+//!   file's times to the present, as `touch` does: that succeeds and changes nothing).
+//! - A process that crashes leaves a core file in its working directory, if its limit allows one. In an
+//!   `rw_dir` it is empty unless the host's user is root, as a core file has to be its process's own.
+//! - Files belong to their owners on the host, and root is not one of them: git calls an ordinary user's
+//!   repository one of "dubious ownership", unless it is told whose it may be (`SUDO_UID`).
 //! - Memory is reserved without looking at how much there is (`vm.overcommit_memory` is 1). What uses more
 //!   than the guest has is killed, and the failure says so.
 //! - `/tmp`, `/run` and `/dev/shm` are fresh tmpfs; what cargo needs below them (the executable,

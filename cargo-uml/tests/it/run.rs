@@ -8,6 +8,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{Resource, getrlimit};
+
 use crate::fixture::{DEADLINE, real_kernel};
 use crate::package::{
     Package, Running, TESTS, becomes_empty, has_nextest, killed, output, text, uml,
@@ -140,6 +142,56 @@ fn limits_and_the_umask_are_the_callers() {
     let hosts = run(&show);
     assert!(hosts.starts_with("0027\n700\n4000\n4096\n"), "{hosts}");
     assert_eq!(run(&[&[env!("CARGO_BIN_EXE_cargo-uml"), "exec"], &show[..]].concat()), hosts);
+}
+
+#[test]
+fn a_crash_leaves_a_core_file_where_the_limit_allows_one() {
+    let core = |limit: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let script =
+            format!("ulimit -Sc {limit}; exec \"$0\" exec --rw-dir . sh -c 'kill -SEGV $$'");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_cargo-uml")]).current_dir(dir.path());
+        let said = output(command.env("UML_TEST_KERNEL", real_kernel()));
+        assert_eq!(said.status.signal(), Some(11), "{}", text(&said));
+        fs::read(dir.path().join("core")).ok()
+    };
+    assert_eq!(core("0"), None);
+    let (_, most) = getrlimit(Resource::RLIMIT_CORE).unwrap();
+    if most < 1 << 20 {
+        return; // nobody can have one
+    }
+    let core = core("$(ulimit -Hc)").unwrap();
+    // Of an ordinary user's the guest's kernel makes the file, sees that it is not root's, and goes no further.
+    let expected: &[u8] = if nix::unistd::getuid().is_root() { b"\x7fELF" } else { b"" };
+    assert_eq!(&core[..core.len().min(4)], expected);
+}
+
+/// A repository that is not root's, and an option that has git take its owner for the user.
+#[test]
+fn git_takes_an_ordinary_users_repository_if_it_is_told_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let git = output(Command::new("git").args(["init", "--quiet"]).arg(dir.path()));
+    assert!(git.status.success(), "{}", text(&git));
+    let owner = match nix::unistd::getuid() {
+        root if root.is_root() => {
+            let chown = output(Command::new("chown").args(["-R", "12345"]).arg(dir.path()));
+            assert!(chown.status.success(), "{}", text(&chown));
+            12_345
+        }
+        user => user.as_raw(),
+    };
+    let sudo = format!("--env=SUDO_UID={owner}");
+    for (options, code, says) in
+        [(&["exec"][..], 128, "dubious ownership"), (&["exec", &sudo], 0, "")]
+    {
+        let mut status = uml(options);
+        status.args(["git", "status", "--short"]).current_dir(dir.path());
+        status.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
+        let said = output(status.env_remove("SUDO_UID"));
+        assert_eq!(said.status.code(), Some(code), "{options:?}: {}", text(&said));
+        assert!(text(&said).contains(says), "{options:?}: {}", text(&said));
+    }
 }
 
 #[test]
