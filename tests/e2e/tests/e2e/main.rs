@@ -180,6 +180,7 @@ fn on_the_host(fixtures: &Built, repeat: usize) -> Vec<Trial> {
         ("kernels::silent", kernels::silent),
         ("output::without_measure", output::without_measure),
         ("places::rw_dir", places::rw_dir),
+        ("process::limits", process::limits),
         ("protection::without_landlock", protection::without_landlock),
         ("terminal::interrupts", terminal::interrupts),
         ("verdicts::kernel_stacks", verdicts::kernel_stacks),
