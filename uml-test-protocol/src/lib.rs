@@ -22,13 +22,13 @@ mod message;
 pub mod supervision;
 
 pub use message::{
-    Bytes, EnvChanges, Event, Exit, Failure, OomKill, Request, RwDir, Setup, Spawn, SpawnInput,
-    Stream, TerminalSize, Usage,
+    Bytes, EnvChanges, Event, Exit, Failure, Limit, OomKill, Request, Resource, RwDir, Setup,
+    Spawn, SpawnInput, Stream, TerminalSize, Usage,
 };
 
 /// Version of everything in this crate. The agent states it first, in [`Event::Hello`], and a host
 /// that was built for another version refuses the guest by naming both.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Directory of this crate's manifest when it was compiled: the source that uml-test's build
 /// script compiles into the guest agent.

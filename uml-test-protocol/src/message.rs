@@ -43,8 +43,8 @@ pub enum Request {
 /// What a guest is set up with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setup {
-    /// Absolute, canonical host paths that stay visible even where the guest mounts a fresh
-    /// tmpfs over one of their parents.
+    /// Absolute host paths that stay visible even where the guest mounts a fresh tmpfs over one of
+    /// their parents: canonical, but for a link at the end, which is the same link in the guest.
     pub keep: Vec<Bytes>,
     /// Host directories that the guest may write.
     pub rw_dirs: Vec<RwDir>,
@@ -55,6 +55,10 @@ pub struct Setup {
     pub seed: [u8; 32],
     /// The environment that processes start from, `NAME=value`.
     pub env: Vec<Bytes>,
+    /// The resource limits that processes start with, where they are not what the guest's kernel starts with.
+    pub limits: Vec<Limit>,
+    /// The file mode creation mask that processes start with.
+    pub umask: u32,
     /// The number that the guest's first process gets, as far as the kernel lets it be chosen.
     pub first_pid: i32,
 }
@@ -66,6 +70,28 @@ pub struct RwDir {
     pub host: Bytes,
     /// Absolute path in the guest. Made if need be.
     pub guest: Bytes,
+}
+
+/// A resource limit, in the resource's unit; [`u64::MAX`] is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    /// Of what.
+    pub resource: Resource,
+    /// What is enforced.
+    pub soft: u64,
+    /// How far a process may raise that.
+    pub hard: u64,
+}
+
+/// A resource that a program as root has a limit of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Resource {
+    /// Open files: one more than the highest descriptor.
+    OpenFiles,
+    /// The size of the first thread's stack, in bytes.
+    Stack,
+    /// The size of a core file, in bytes.
+    Core,
 }
 
 /// A program to run in the guest.
@@ -83,6 +109,9 @@ pub struct Spawn {
     pub cwd: Bytes,
     /// Where standard input comes from.
     pub stdin: SpawnInput,
+    /// Whether standard output and error are one pipe, what is written to either being
+    /// [`Stream::Stdout`]. On a terminal they are one anyway.
+    pub joined: bool,
     /// Present for a test's process: it gets a [`crate::completion`] page with this nonce, and
     /// what it writes outside the test's body arrives as [`Stream::Harness`].
     pub completion: Option<[u8; 16]>,

@@ -58,23 +58,23 @@ impl VmBuilder {
         self.with(|config| config.cmdline.extend(words))
     }
 
-    /// A host directory that the guest may write, at the same path; everything else it writes is
-    /// thrown away. A relative path starts at the package's directory, or where no package is known at
+    /// A host directory that the guest may write, at the same path, also where a link leads there;
+    /// everything else it writes is thrown away. A relative path starts at the package's directory, or where no package is known at
     /// the working directory.
     pub fn rw_dir(self, path: impl AsRef<Path>) -> Self {
         let path = self.manifest_dir.join(path);
         self.with(|config| config.rw_dirs.push(RwDir::at_its_path(path)))
     }
 
-    /// As [`VmBuilder::rw_dir`], at another path in the guest: an absolute one, which is made if
-    /// need be.
+    /// As [`VmBuilder::rw_dir`], at another path in the guest, which is made if need be: an absolute
+    /// one without `..`, neither `/` nor `/dev`, and not in `/proc` or `/sys`.
     pub fn rw_dir_at(self, host: impl AsRef<Path>, guest: impl Into<PathBuf>) -> Self {
         let dir = RwDir { host: self.manifest_dir.join(host), guest: Some(guest.into()) };
         self.with(|config| config.rw_dirs.push(dir))
     }
 
     /// A host path that the guest's commands find where it is also below `/tmp`, `/run` and
-    /// `/dev/shm`, which are fresh and empty in a guest. The working directory, the package,
+    /// `/dev/shm`, which are fresh and empty in a guest, and links there that lead to it. The working directory, the package,
     /// this executable with its target directory, and what `TMPDIR` and `XDG_RUNTIME_DIR` name are
     /// found anyway. One that does not exist is no error.
     pub fn keep(self, path: impl Into<PathBuf>) -> Self {

@@ -19,7 +19,7 @@ use crate::error::ConfigError;
 pub use rw_dirs::RwDir;
 pub use words::{LibtestSkips, MissingKernel, Sandbox, Traps, UnmetGates};
 
-pub(crate) mod rw_dirs;
+pub mod rw_dirs;
 mod words;
 
 /// Where guests run, and how.
@@ -192,7 +192,7 @@ pub(crate) fn resolve(
     apply_manifests(&mut config, manifest_dir)?;
     apply_overrides(&mut config, manifest_dir, overrides);
     apply_variables(&mut config, variables)?;
-    rw_dirs::check(&mut config.rw_dirs)?;
+    rw_dirs::check(&mut config)?;
     Ok(config)
 }
 

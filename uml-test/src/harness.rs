@@ -13,6 +13,7 @@ use crate::guest::{self, Guest, Place};
 use crate::outcome::{Infrastructure, Outcome, TestFailure};
 use crate::record::Record;
 use crate::runner::{self, Run};
+use crate::stream::OutputStream;
 use crate::{artifacts, kernel_image, registry, report, results};
 
 /// What libtest and libtest-mimic end with when a test failed.
@@ -28,10 +29,12 @@ pub fn run_under_libtest<R: TestReturn>(case: &'static TestCase) -> R {
         },
         Place::Refused(reason) => runner::not_run(reason),
         Place::Inside => runner::run_here(case),
-        Place::Host if shows_output() => runner::run(case, &mut report::write_through),
+        Place::Host if shows_output() => {
+            runner::run(case, OutputStream::are_one_file(), &mut report::write_through)
+        }
         Place::Host => {
             let mut captured = report::Captured::default();
-            let run = runner::run(case, &mut |stream, data| captured.print(stream, data));
+            let run = runner::run(case, false, &mut |stream, data| captured.print(stream, data));
             captured.finish();
             run
         }
@@ -260,11 +263,10 @@ fn is_gated(case: &TestCase, inside: bool) -> bool {
 }
 
 fn run_trial(case: &'static TestCase, inside: bool, capture: bool) -> Result<Completion, Failed> {
-    let mut discard = |_: Stream, _: &[u8]| {};
-    let mut through = report::write_through;
     let run = match inside {
         true => runner::run_here(case),
-        false => runner::run(case, if capture { &mut discard } else { &mut through }),
+        false if capture => runner::run(case, false, &mut |_: Stream, _: &[u8]| {}),
+        false => runner::run(case, OutputStream::are_one_file(), &mut report::write_through),
     };
     record(case, &run, results::word(&run.outcome));
     match &run.outcome {

@@ -28,20 +28,30 @@
 //! The body runs in a process of its own, the same executable, in a fresh guest:
 //!
 //! - It is root with all capabilities, in a session of its own, with the host's environment (and
-//!   the sbin directories on `PATH`) and working directory. Its standard input is empty.
+//!   the sbin directories on `PATH`) and working directory. Its standard input is empty. Its umask and its
+//!   limits of open files (1,048,576 at most), of the stack and of core files are those of the process on the
+//!   host; its other limits are the guest's own.
 //! - `/` is the host's filesystem: tools, libraries, fixtures and sources are where they are on
 //!   the host, as far as the host's user may read them. **What the test writes goes to memory and
 //!   is gone with the guest.** Only the directories given as `rw_dir` are the host's own, without
-//!   changes of mode, owner, times or extended attributes, which the sandbox refuses.
+//!   changes of mode, owner, times or extended attributes, which the sandbox refuses (but for setting a
+//!   file's times to the present, as `touch` does: that succeeds and changes nothing).
+//! - A process that crashes leaves a core file in its working directory, if its limit allows one. In an
+//!   `rw_dir` it is empty unless the host's user is root, as a core file has to be its process's own.
+//! - Files belong to their owners on the host, and root is not one of them: git calls an ordinary user's
+//!   repository one of "dubious ownership", unless it is told whose it may be (`SUDO_UID`).
+//! - Memory is reserved without looking at how much there is (`vm.overcommit_memory` is 1). What uses more
+//!   than the guest has is killed, and the failure says so.
 //! - `/tmp`, `/run` and `/dev/shm` are fresh tmpfs; what cargo needs below them (the executable,
-//!   the working, package, workspace and target directories) and what `TMPDIR` and `XDG_RUNTIME_DIR`
-//!   name is still there. /proc, /sys, /dev, cgroup2, securityfs, debugfs, configfs, mqueue, bpf
-//!   and, where the kernel has it, tracefs are the guest's own.
+//!   the working, package, workspace and target directories, links that lead to them) and what `TMPDIR`,
+//!   `XDG_RUNTIME_DIR` and `/etc/resolv.conf` lead to is still there. /proc, /sys, /dev, cgroup2,
+//!   securityfs, debugfs, configfs, mqueue, bpf and, where the kernel has it, tracefs are the guest's own.
 //! - `/` is an overlayfs, which cannot be the upper layer of another one: a test of overlayfs puts
 //!   its upper directory on a tmpfs of its own.
 //! - A cached kernel with a `modules` directory beside it has that as `/lib/modules`: `modprobe`
 //!   works, and so does the kernel's own loading of modules, if the host has `/sbin/modprobe`.
-//! - `lo` is up, the hostname is `uml-test`, the clock is the host's. As an init system does,
+//! - `lo` is up, the hostname is `uml-test`, the clock starts as the host's (a kernel of your own with
+//!   `CONFIG_RTC_HCTOSYS` and a clock device sets it by that instead). As an init system does,
 //!   every controller of cgroup2 is enabled below the root group, ping sockets
 //!   (`net.ipv4.ping_group_range`) and /dev/fuse, /dev/net/tun and /dev/vsock are everybody's.
 //!

@@ -36,14 +36,16 @@ pub(crate) type Output<'o> = &'o mut dyn FnMut(Stream, &[u8]);
 /// How long after its time limit a test's output is still looked through for its end.
 const LATE: Duration = Duration::from_millis(500);
 
-/// Runs a case in a guest of its own. All that was started for it has ended on return.
-pub(crate) fn run(case: &TestCase, output: Output<'_>) -> Run {
+/// Runs a case in a guest of its own. All that was started for it has ended on return. Where the
+/// streams of its body are `joined`, both are standard output, in the order in which they were written.
+pub(crate) fn run(case: &TestCase, joined: bool, output: Output<'_>) -> Run {
     let began = Instant::now();
     let mut run = Running {
         facts: Facts::new(),
         pid: None,
         evidence: Evidence::default(),
         config: Config::default(),
+        joined,
         output,
     };
     run.attempt(case);
@@ -147,6 +149,7 @@ struct Running<'o> {
     pid: Option<i32>,
     evidence: Evidence,
     config: Config,
+    joined: bool,
     output: Output<'o>,
 }
 
@@ -164,7 +167,7 @@ impl Running<'_> {
         }
         let started = vm::kernel(&self.config).and_then(|kernel| {
             let mut opening = vm::opening(&self.config, &kernel.linux, &manifest_dir)?;
-            let spawn = test_process(case);
+            let spawn = test_process(case, self.joined);
             let backlog = Closing(Backlog::new());
             let events = opening
                 .spawn(spawn, backlog.0.clone())
@@ -296,7 +299,7 @@ impl Running<'_> {
 }
 
 /// The process that runs the case: this very program, told to run this one test.
-fn test_process(case: &TestCase) -> Spawn {
+fn test_process(case: &TestCase, joined: bool) -> Spawn {
     // A program that cannot be found is refused by the agent, with the name that was tried.
     let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe"));
     let program = Bytes::from(program.as_os_str().as_bytes());
@@ -314,6 +317,7 @@ fn test_process(case: &TestCase) -> Spawn {
         env: EnvChanges::default(),
         cwd: Bytes::from(cwd.as_os_str().as_bytes()),
         stdin: SpawnInput::Empty,
+        joined,
         completion: Some(vm::random()),
     }
 }

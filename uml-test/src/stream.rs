@@ -12,6 +12,13 @@ pub enum OutputStream {
 }
 
 impl OutputStream {
+    /// Whether this process's standard output and standard error are one file: one terminal, or one
+    /// pipe as after `2>&1`. Who writes to both wants them in one order then.
+    pub fn are_one_file() -> bool {
+        let stdout = identity(&io::stdout());
+        stdout.is_some() && stdout == identity(&io::stderr())
+    }
+
     /// Writes to this process's own stream of that name, at once.
     ///
     /// # Errors
@@ -26,6 +33,20 @@ impl OutputStream {
             }
         }
     }
+}
+
+/// What tells the file that is open from all others.
+#[cfg(unix)]
+fn identity(stream: &impl std::os::fd::AsFd) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    let file = std::fs::File::from(stream.as_fd().try_clone_to_owned().ok()?);
+    let found = file.metadata().ok()?;
+    Some((found.dev(), found.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity<S>(_: &S) -> Option<(u64, u64)> {
+    None
 }
 
 impl std::fmt::Display for OutputStream {

@@ -159,6 +159,10 @@ impl<'vm> Command<'vm> {
         match self.0 {}
     }
 
+    pub fn stderr_to_stdout(&mut self) -> &mut Self {
+        match self.0 {}
+    }
+
     pub fn spawn(&mut self) -> Result<Child<'vm>, Error> {
         match self.0 {}
     }

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use uml_test::{Error, Traps, Vm};
 
@@ -105,6 +105,20 @@ fn the_hosts_files_are_there_and_writes_vanish() {
     assert_eq!(other.command("test").arg("-e").arg(&probe).status().unwrap().code(), Some(1));
 }
 
+/// The kernel has taken it from the host's itself, and nothing has set it since.
+#[test]
+fn the_clock_is_the_hosts() {
+    let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
+    let vm = boot();
+    let before = now();
+    let guests: u128 = sh(&vm, "date +%s%N").trim().parse().unwrap();
+    let after = now();
+    let slack = Duration::from_millis(20).as_nanos();
+    assert!((before - slack..after + slack).contains(&guests), "{before} {guests} {after}");
+    let log = sh(&vm, "dmesg");
+    assert!(!log.contains("setting system clock"), "{log}");
+}
+
 /// Files that are named by a pid, as coverage profiles are, stay apart.
 #[test]
 fn guests_number_their_processes_apart() {
@@ -135,6 +149,10 @@ fn commands_are_like_the_standard_librarys() {
 
     let output = vm.command("/usr/bin/env").env_clear().env("ONLY", "this").output().unwrap();
     assert_eq!(text(&output), ("ONLY=this\n", ""));
+
+    let both = "echo out; echo err >&2; echo out again";
+    let output = vm.command("sh").args(["-c", both]).stderr_to_stdout().output().unwrap();
+    assert_eq!(text(&output), ("out\nerr\nout again\n", ""));
 
     let bytes = OsStr::from_bytes(b"\xff\x01 \n");
     let output = vm.command("printf").arg("%s").arg(bytes).output().unwrap();
@@ -530,13 +548,18 @@ fn however_deep_a_run_directory_is_it_goes() {
 }
 
 #[test]
-fn the_place_of_an_rw_dir_is_an_absolute_path() {
-    let error = Vm::builder().rw_dir_at(env!("CARGO_TARGET_TMPDIR"), "here").boot().unwrap_err();
-    let expected = format!(
-        "the place in the guest of {}: expected an absolute path, found `here`",
-        env!("CARGO_TARGET_TMPDIR")
-    );
-    assert_eq!(error.to_string(), expected);
+fn the_place_of_an_rw_dir_is_none_of_the_guests_own() {
+    let dir = env!("CARGO_TARGET_TMPDIR");
+    for place in ["here", "/", "/sys/x"] {
+        let error = Vm::builder().rw_dir_at(dir, place).boot().unwrap_err();
+        let expected = format!(
+            "the place in the guest of {dir}: expected an absolute path without `..`, neither / nor /dev, and not in \
+             /proc or /sys, found `{place}`"
+        );
+        assert_eq!(error.to_string(), expected);
+    }
+    let error = Vm::builder().rw_dir("/").boot().unwrap_err().to_string();
+    assert!(error.starts_with("the place in the guest of /: expected"), "{error}");
 }
 
 #[test]
@@ -550,4 +573,21 @@ fn an_rw_dir_can_be_at_a_place_that_a_link_leads_to() {
     sh(&vm, "echo words > /run/app/file");
     vm.shutdown().unwrap();
     assert_eq!(fs::read_to_string(dir.path().join("file")).unwrap(), "words\n");
+}
+
+#[test]
+fn an_rw_dir_is_where_a_link_below_tmp_says_too() {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let links = tempfile::tempdir_in("/tmp").unwrap();
+    let link = links.path().join("link");
+    std::os::unix::fs::symlink(dir.path(), &link).unwrap();
+    let vm = Vm::builder().rw_dir(&link).boot().unwrap();
+    let script =
+        "echo one > \"$LINK/one\"; echo two > \"$DIR/two\"; readlink \"$LINK\"; ls \"$DIR\"";
+    let mut command = vm.command("sh");
+    command.args(["-ec", script]).env("LINK", &link).env("DIR", dir.path());
+    let output = command.output().unwrap();
+    assert_eq!(text(&output), (&*format!("{}\none\ntwo\n", dir.path().display()), ""));
+    vm.shutdown().unwrap();
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
 }

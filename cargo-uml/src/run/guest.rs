@@ -11,7 +11,7 @@ use anyhow::Context;
 use nix::errno::Errno;
 use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::unistd::Pid;
-use uml_test::{Error, Vm};
+use uml_test::{Error, OutputStream, Vm};
 
 use super::options::GuestOptions;
 use super::profiles::{self, Profiles};
@@ -66,6 +66,10 @@ pub(crate) fn run(
         Streams::Passed => command.attach(),
         Streams::Terminal => terminal::run(&mut command)?,
         Streams::Watched(watch) => {
+            // As `attach` does of itself.
+            if OutputStream::are_one_file() {
+                command.stderr_to_stdout();
+            }
             let watch = Arc::new(Mutex::new(watch));
             let theirs = Arc::clone(&watch);
             let result = command.attach_with(move |stream, data| {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use clap::{Args, CommandFactory, FromArgMatches};
 use serde::{Deserialize, Serialize};
+use uml_test::config::rw_dirs;
 
 use super::watch::Watch;
 use crate::kernel::cache::Cache;
@@ -83,13 +84,17 @@ pub(crate) struct RwDir {
 impl RwDir {
     /// At the last `:/`, as what is behind it is an absolute path; a directory whose name has a colon may be named
     /// twice.
-    fn parse(text: &str) -> Result<Self, &'static str> {
+    fn parse(text: &str) -> Result<Self, String> {
         match text.rsplit_once(":/") {
             Some((host, guest)) if !host.is_empty() => {
-                Ok(RwDir { host: host.into(), guest: Some(format!("/{guest}").into()) })
+                let guest = PathBuf::from(format!("/{guest}"));
+                match rw_dirs::can_have(&guest) {
+                    true => Ok(RwDir { host: host.into(), guest: Some(guest) }),
+                    false => Err(format!("expected HOST or HOST:GUEST, GUEST {}", rw_dirs::PLACE)),
+                }
             }
             _ if text.is_empty() || text.starts_with(':') => {
-                Err("expected HOST or HOST:GUEST, GUEST an absolute path")
+                Err("expected HOST or HOST:GUEST, GUEST an absolute path".to_owned())
             }
             _ => Ok(RwDir { host: text.into(), guest: None }),
         }
@@ -386,6 +391,9 @@ mod tests {
         assert_eq!(dir("/a:b:/c"), Ok(("/a:b".into(), Some("/c".into()))));
         assert_eq!(dir("/a:b"), Ok(("/a:b".into(), None)));
         assert!(dir(":/b").is_err() && dir("").is_err());
+        for own in ["a:/", "a:/dev", "a:/proc/x", "a:/b/.."] {
+            assert!(dir(own).unwrap_err().contains("neither / nor /dev"), "{own}");
+        }
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! Programs that know nothing of uml-test, in guests: `exec`, cargo's own commands, and the runner.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+use nix::sys::resource::{Resource, getrlimit};
 
 use crate::fixture::{DEADLINE, real_kernel};
 use crate::package::{
@@ -87,6 +89,109 @@ fn input_is_passed_on_and_a_closed_output_ends_it() {
     let mut endless = uml(&["exec", "yes"]).stdout(Stdio::piped()).spawn().unwrap();
     drop(endless.stdout.take());
     assert_eq!(endless.wait().unwrap().signal(), Some(13));
+}
+
+/// As on the host, where one terminal, pipe or file is both.
+#[test]
+fn output_and_errors_to_one_file_are_in_order() {
+    const SCRIPT: &str =
+        "n=0; while [ $n -lt 1000 ]; do echo out $n; echo err $n >&2; n=$((n + 1)); done";
+    let expected: String = (0..1000).map(|n| format!("out {n}\nerr {n}\n")).collect();
+    for how in [&["exec"][..], &["runner", "--deny-skips=^nothing$"]] {
+        let mut log = tempfile::tempfile().unwrap();
+        let mut command = uml(how);
+        command.args(["sh", "-c", SCRIPT]).stdin(Stdio::null());
+        let status =
+            command.stdout(log.try_clone().unwrap()).stderr(log.try_clone().unwrap()).status();
+        assert!(status.unwrap().success(), "{how:?}");
+        let mut found = String::new();
+        log.rewind().unwrap();
+        log.read_to_string(&mut found).unwrap();
+        let differs =
+            found.lines().zip(expected.lines()).find(|(found, expected)| found != expected);
+        assert!(found == expected, "{how:?}: {differs:?}");
+    }
+}
+
+/// A program reserves what it likes, however little memory the guest has; what it touches is another matter.
+#[test]
+fn memory_is_short_where_it_is_used() {
+    let dd = |file: &str| {
+        output(&mut uml(&["exec", "--mem", "128M", "dd", file, "of=/dev/null", "bs=1G", "count=1"]))
+    };
+    let reserved = dd("if=/dev/null");
+    assert!(reserved.status.success(), "{}", text(&reserved));
+    let used = dd("if=/dev/zero");
+    assert_eq!(used.status.signal(), Some(9), "{}", text(&used));
+    assert!(text(&used).contains("give it more with --mem"), "{}", text(&used));
+}
+
+#[test]
+fn limits_and_the_umask_are_the_callers() {
+    const SHOW: &str = "umask; for limit in n s c; do ulimit -S$limit; ulimit -H$limit; done";
+    // With as large cores as there may be.
+    let run = |rest: &[&str]| {
+        let set = "umask 027; ulimit -Sn 700; ulimit -Hn 4000; ulimit -Ss 4096; ulimit -Sc $(ulimit -Hc); exec \"$@\"";
+        let mut command = Command::new("sh");
+        command.args(["-c", set, "sh"]).args(rest).env("UML_TEST_KERNEL", real_kernel());
+        let said = output(&mut command);
+        assert!(said.status.success(), "{}", text(&said));
+        text(&said)
+    };
+    let show = ["sh", "-c", SHOW];
+    let hosts = run(&show);
+    assert!(hosts.starts_with("0027\n700\n4000\n4096\n"), "{hosts}");
+    assert_eq!(run(&[&[env!("CARGO_BIN_EXE_cargo-uml"), "exec"], &show[..]].concat()), hosts);
+}
+
+#[test]
+fn a_crash_leaves_a_core_file_where_the_limit_allows_one() {
+    let core = |limit: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let script =
+            format!("ulimit -Sc {limit}; exec \"$0\" exec --rw-dir . sh -c 'kill -SEGV $$'");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_cargo-uml")]).current_dir(dir.path());
+        let said = output(command.env("UML_TEST_KERNEL", real_kernel()));
+        assert_eq!(said.status.signal(), Some(11), "{}", text(&said));
+        fs::read(dir.path().join("core")).ok()
+    };
+    assert_eq!(core("0"), None);
+    let (_, most) = getrlimit(Resource::RLIMIT_CORE).unwrap();
+    if most < 1 << 20 {
+        return; // nobody can have one
+    }
+    let core = core("$(ulimit -Hc)").unwrap();
+    // Of an ordinary user's the guest's kernel makes the file, sees that it is not root's, and goes no further.
+    let expected: &[u8] = if nix::unistd::getuid().is_root() { b"\x7fELF" } else { b"" };
+    assert_eq!(&core[..core.len().min(4)], expected);
+}
+
+/// A repository that is not root's, and an option that has git take its owner for the user.
+#[test]
+fn git_takes_an_ordinary_users_repository_if_it_is_told_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let git = output(Command::new("git").args(["init", "--quiet"]).arg(dir.path()));
+    assert!(git.status.success(), "{}", text(&git));
+    let owner = match nix::unistd::getuid() {
+        root if root.is_root() => {
+            let chown = output(Command::new("chown").args(["-R", "12345"]).arg(dir.path()));
+            assert!(chown.status.success(), "{}", text(&chown));
+            12_345
+        }
+        user => user.as_raw(),
+    };
+    let sudo = format!("--env=SUDO_UID={owner}");
+    for (options, code, says) in
+        [(&["exec"][..], 128, "dubious ownership"), (&["exec", &sudo], 0, "")]
+    {
+        let mut status = uml(options);
+        status.args(["git", "status", "--short"]).current_dir(dir.path());
+        status.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
+        let said = output(status.env_remove("SUDO_UID"));
+        assert_eq!(said.status.code(), Some(code), "{options:?}: {}", text(&said));
+        assert!(text(&said).contains(says), "{options:?}: {}", text(&said));
+    }
 }
 
 #[test]
@@ -337,7 +442,7 @@ fn the_guest_goes_with_the_runner() {
         running.env("UML_TEST_RUN_DIR", dir.path()).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut running = running.spawn().unwrap();
         let mut up = [0; 3];
-        std::io::Read::read_exact(running.stdout.as_mut().unwrap(), &mut up).unwrap();
+        running.stdout.as_mut().unwrap().read_exact(&mut up).unwrap();
         assert!(fs::read_dir(dir.path()).unwrap().count() > 0);
         killed(&mut running, signal);
         becomes_empty(dir.path(), signal);

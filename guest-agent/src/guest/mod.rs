@@ -23,7 +23,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use uml_test_protocol::{Bytes, Event, Failure, Request, VERSION};
+use uml_test_protocol::{Event, Failure, Request, Setup, VERSION};
 
 use channel::Channel;
 use process::Process;
@@ -97,7 +97,8 @@ struct Agent<'c> {
     channel: &'c mut Channel,
     child_signals: SignalFd,
     processes: HashMap<u32, Process>,
-    env: Vec<Bytes>,
+    /// What it was asked to be set up with.
+    setup: Setup,
     /// Why the guest is not fit for any process.
     unfit: Option<Failure>,
     /// There once it is set up.
@@ -121,7 +122,7 @@ impl<'c> Agent<'c> {
             channel,
             child_signals,
             processes: HashMap::new(),
-            env: Vec::new(),
+            setup: Setup::default(),
             unfit: None,
             opened: None,
             stopping: false,
@@ -183,7 +184,7 @@ impl<'c> Agent<'c> {
             Request::Setup(wanted) => match setup::set_up(&wanted) {
                 Ok(opened) => {
                     self.opened = Some(opened);
-                    self.env = wanted.env;
+                    self.setup = wanted;
                     self.channel.send(&Event::Ready)
                 }
                 Err(failure) => {
@@ -204,7 +205,7 @@ impl<'c> Agent<'c> {
                     let failure = Failure::new("start a process before", "set-up", libc::EPROTO);
                     return self.channel.send(&Event::SpawnFailed { id, failure });
                 };
-                match Process::spawn(&wanted, &self.env, opened) {
+                match Process::spawn(&wanted, &self.setup, opened) {
                     Ok(process) => {
                         self.channel.send(&Event::Started { id, pid: process.pid().as_raw() })?;
                         self.processes.insert(id, process);

@@ -162,22 +162,16 @@ fn populate_dev() -> Result<(), Failure> {
         ("/proc/self/fd/1", "dev/stdout"),
         ("/proc/self/fd/2", "dev/stderr"),
     ] {
-        let link = in_root(link);
-        match symlink(target, &link) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(failed("link", &link, &error));
-            }
-            _ => {}
-        }
+        create_link(Path::new(target), &in_root(link))?;
     }
     Ok(())
 }
 
-/// Makes a path of the overlay visible again that a fresh filesystem hides.
+/// Makes a path of the overlay visible again that a fresh filesystem hides; of a link a copy.
 fn bind_back(path: &Path) -> Result<(), Failure> {
     let source = Path::new(BARE_ROOT).join(path.strip_prefix("/").unwrap_or(path));
     let target = in_root_path(path);
-    let metadata = match fs::metadata(&source) {
+    let metadata = match fs::symlink_metadata(&source) {
         Ok(metadata) => metadata,
         // Gone since the host named it: then there is nothing to keep.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -187,6 +181,11 @@ fn bind_back(path: &Path) -> Result<(), Failure> {
         create_dirs(&target)?;
     } else {
         target.parent().map_or(Ok(()), create_dirs)?;
+        if metadata.is_symlink() {
+            let leads_to =
+                fs::read_link(&source).map_err(|error| failed("read", &source, &error))?;
+            return create_link(&leads_to, &target);
+        }
         fs::write(&target, "").map_err(|error| failed("create", &target, &error))?;
     }
     mount(source.as_os_str(), &target, "", MsFlags::MS_BIND, None)
@@ -293,6 +292,16 @@ fn create_dir(path: &Path, mode: u32) -> Result<(), Failure> {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(failed("create", path, &error)),
+    }
+}
+
+/// What is there already stays.
+fn create_link(leads_to: &Path, link: &Path) -> Result<(), Failure> {
+    match symlink(leads_to, link) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(failed("link", link, &error))
+        }
+        _ => Ok(()),
     }
 }
 

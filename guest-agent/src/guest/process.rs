@@ -11,7 +11,7 @@ use nix::unistd::{Pid, pipe2};
 use uml_test_protocol::completion::Inheritance;
 use uml_test_protocol::frame::CHUNK;
 use uml_test_protocol::{
-    Bytes, EnvChanges, Event, Exit, Failure, GUEST_VARIABLE, Spawn, SpawnInput, Stream,
+    Bytes, EnvChanges, Event, Exit, Failure, GUEST_VARIABLE, Setup, Spawn, SpawnInput, Stream,
     TerminalSize,
 };
 
@@ -54,8 +54,8 @@ struct Stdin {
 }
 
 impl Process {
-    /// Starts a process from the environment `env`.
-    pub(super) fn spawn(wanted: &Spawn, env: &[Bytes], opened: &Opened) -> Result<Self, Failure> {
+    /// Starts a process from the environment and the limits of `setup`.
+    pub(super) fn spawn(wanted: &Spawn, setup: &Setup, opened: &Opened) -> Result<Self, Failure> {
         let mut process = Self {
             id: wanted.id,
             pid: Pid::from_raw(0),
@@ -66,25 +66,24 @@ impl Process {
             page: None,
             buffer: vec![0; CHUNK],
         };
-        let mut env = changed(env, &wanted.env);
+        let mut env = changed(&setup.env, &wanted.env);
+        let limits = &setup.limits;
         let stdin = process.input(wanted.stdin, opened)?;
         match wanted.completion {
             None if process.terminal.is_some() => {
                 let standard = [stdin.as_fd(); 3];
                 let fds = Descriptors { standard, others: Vec::new(), terminal: true };
-                process.pid = spawn(wanted, &env, &fds)?;
+                process.pid = spawn(wanted, &env, limits, &fds)?;
             }
             None => {
-                let stdout = process.output(Stream::Stdout)?;
-                let stderr = process.output(Stream::Stderr)?;
+                let [stdout, stderr] = process.outputs(wanted.joined)?;
                 let standard = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
                 let fds = Descriptors { standard, others: Vec::new(), terminal: false };
-                process.pid = spawn(wanted, &env, &fds)?;
+                process.pid = spawn(wanted, &env, limits, &fds)?;
             }
             Some(nonce) => {
                 let harness = process.output(Stream::Harness)?;
-                let stdout = process.output(Stream::Stdout)?;
-                let stderr = process.output(Stream::Stderr)?;
+                let [stdout, stderr] = process.outputs(wanted.joined)?;
                 let (page, memory) = SharedPage::create(nonce)?;
                 process.page = Some(page);
                 let inheritance = Inheritance {
@@ -97,7 +96,7 @@ impl Process {
                 let standard = [stdin.as_fd(), harness.as_fd(), harness.as_fd()];
                 let others = vec![memory.as_fd(), stdout.as_fd(), stderr.as_fd()];
                 let fds = Descriptors { standard, others, terminal: false };
-                process.pid = spawn(wanted, &env, &fds)?;
+                process.pid = spawn(wanted, &env, limits, &fds)?;
             }
         }
         Ok(process)
@@ -105,11 +104,8 @@ impl Process {
 
     /// Makes the standard input; the descriptor is for the process.
     fn input(&mut self, wanted: SpawnInput, opened: &Opened) -> Result<OwnedFd, Failure> {
-        let duplicate = |error: std::io::Error| {
-            Failure::new("duplicate", "a descriptor", error.raw_os_error().unwrap_or_default())
-        };
         match wanted {
-            SpawnInput::Empty => Ok(opened.null.try_clone().map_err(duplicate)?.into()),
+            SpawnInput::Empty => Ok(opened.null.try_clone().map_err(not_duplicated)?.into()),
             SpawnInput::Piped => {
                 let (theirs, ours) = pipe()?;
                 set_nonblocking(&ours)?;
@@ -118,14 +114,24 @@ impl Process {
             }
             SpawnInput::Terminal(size) => {
                 let (ours, theirs) = terminal::open(size, &opened.terminals)?;
-                let copy = || ours.try_clone().map_err(duplicate);
-                self._peer = Some(theirs.try_clone().map_err(duplicate)?);
+                let copy = || ours.try_clone().map_err(not_duplicated);
+                self._peer = Some(theirs.try_clone().map_err(not_duplicated)?);
                 self.outputs.push((Stream::Stdout, copy()?));
                 self.stdin = Some(Stdin::new(copy()?));
                 self.terminal = Some(ours);
                 Ok(theirs)
             }
         }
+    }
+
+    /// Makes the pipes of standard output and error, or one for both; the write ends are for the process.
+    fn outputs(&mut self, joined: bool) -> Result<[OwnedFd; 2], Failure> {
+        let stdout = self.output(Stream::Stdout)?;
+        let stderr = match joined {
+            true => stdout.try_clone().map_err(not_duplicated)?,
+            false => self.output(Stream::Stderr)?,
+        };
+        Ok([stdout, stderr])
     }
 
     /// Makes an output pipe; the write end is for the process.
@@ -322,6 +328,10 @@ fn changed(base: &[Bytes], changes: &EnvChanges) -> Vec<Bytes> {
     };
     let kept = base.iter().filter(|variable| !changes.clear && !gone(variable));
     kept.chain(&changes.set).cloned().collect()
+}
+
+fn not_duplicated(error: std::io::Error) -> Failure {
+    Failure::new("duplicate", "a descriptor", error.raw_os_error().unwrap_or_default())
 }
 
 fn pipe() -> Result<(OwnedFd, OwnedFd), Failure> {

@@ -43,11 +43,13 @@ pub(super) fn set_up(wanted: &Setup) -> Result<Opened, Failure> {
     nix::sys::stat::umask(nix::sys::stat::Mode::empty());
     credit_entropy(wanted.seed)?;
     mounts::set_up(wanted)?;
-    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    // From here on it is for programs, which inherit it: nothing more is made by the agent.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(wanted.umask));
     nix::unistd::sethostname(HOSTNAME)
         .map_err(|errno| Failure::new("set the hostname to", HOSTNAME, errno as i32))?;
     loopback_up()?;
     as_an_init_system_does();
+    promise_memory();
     // SAFETY: this action takes no buffer.
     unsafe { libc::klogctl(SYSLOG_ACTION_CONSOLE_LEVEL, std::ptr::null_mut(), CONSOLE_LEVEL) };
     choose_next_pid(wanted.first_pid);
@@ -122,6 +124,13 @@ fn as_an_init_system_does() {
             controllers.split_whitespace().map(|name| format!("+{name}")).collect();
         let _ = std::fs::write("/sys/fs/cgroup/cgroup.subtree_control", all.join(" "));
     }
+}
+
+/// Lets programs reserve what they like, as they do on hosts, which have many times a guest's memory: what they touch
+/// counts. Where that is too much, the out-of-memory killer says so. A reservation that fails is a program's own error,
+/// and nobody would know why.
+fn promise_memory() {
+    let _ = std::fs::write("/proc/sys/vm/overcommit_memory", "1");
 }
 
 /// Brings `lo` up, which gives it 127.0.0.1 and ::1. A kernel without networking has none.

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::unistd::Pid;
-use uml_test_protocol::{Bytes, Exit, Failure, Spawn};
+use uml_test_protocol::{Bytes, Exit, Failure, Limit, Resource, Spawn};
 
 /// Where programs are looked for when the environment has no `PATH`.
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -36,11 +36,16 @@ pub(super) struct Descriptors<'f> {
     pub(super) terminal: bool,
 }
 
-/// Starts `wanted` with the environment `env`.
+/// Starts `wanted` with the environment `env` and these limits.
 ///
 /// # Errors
 /// What failed, and on which path: the program, the working directory, or an argument.
-pub(super) fn spawn(wanted: &Spawn, env: &[Bytes], fds: &Descriptors<'_>) -> Result<Pid, Failure> {
+pub(super) fn spawn(
+    wanted: &Spawn,
+    env: &[Bytes],
+    limits: &[Limit],
+    fds: &Descriptors<'_>,
+) -> Result<Pid, Failure> {
     let _cwd = WorkingDirectory::enter(OsStr::from_bytes(&wanted.cwd))?;
     let program = resolve(wanted, env)?;
     let path = c_string(program.as_os_str().as_bytes())?;
@@ -54,6 +59,7 @@ pub(super) fn spawn(wanted: &Spawn, env: &[Bytes], fds: &Descriptors<'_>) -> Res
         envp: variables.as_ptr(),
         standard: fds.standard.map(|fd| fd.as_raw_fd()),
         others: fds.others.iter().map(AsRawFd::as_raw_fd).collect(),
+        limits: limits.iter().map(rlimit).collect(),
         stack: top_of(&mut stack),
         terminal: fds.terminal,
         // What is left where the leader is killed first.
@@ -116,6 +122,7 @@ struct Launch {
     envp: *const *const libc::c_char,
     standard: [i32; 3],
     others: Vec<i32>,
+    limits: Vec<(libc::c_long, libc::rlimit64)>,
     /// For the child that becomes the program.
     stack: *mut libc::c_void,
     /// Whether that child takes standard input for its controlling terminal.
@@ -124,6 +131,18 @@ struct Launch {
     pid: i32,
     /// Why there is none, or why it could not become the program.
     errno: i32,
+}
+
+/// As prlimit(2) takes it.
+fn rlimit(limit: &Limit) -> (libc::c_long, libc::rlimit64) {
+    let resource = match limit.resource {
+        Resource::OpenFiles => libc::RLIMIT_NOFILE,
+        Resource::Stack => libc::RLIMIT_STACK,
+        Resource::Core => libc::RLIMIT_CORE,
+    };
+    let (rlim_cur, rlim_max) = (limit.soft, limit.hard);
+    // A number whose type the C libraries differ in.
+    (resource as libc::c_long, libc::rlimit64 { rlim_cur, rlim_max })
 }
 
 /// The session's leader: starts the program, as a child of the agent's, and ends.
@@ -172,6 +191,11 @@ extern "C" fn exec(launch: *mut libc::c_void) -> libc::c_int {
         }
         for fd in &(*launch).others {
             libc::fcntl(*fd, libc::F_SETFD, 0);
+        }
+        for (resource, limit) in &(*launch).limits {
+            // Where a kernel's own bounds are lower, its limit stays.
+            let old = std::ptr::null_mut::<libc::rlimit64>();
+            libc::syscall(libc::SYS_prlimit64, 0, *resource, std::ptr::from_ref(limit), old);
         }
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
         let none = nix::sys::signal::SigSet::empty();

@@ -1,7 +1,8 @@
 //! Host directories that a guest may write.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
+use super::Config;
 use crate::error::ConfigError;
 
 /// A host directory that the guest may write.
@@ -26,28 +27,62 @@ impl RwDir {
     }
 }
 
-/// Makes the `rw_dir`s absolute and canonical.
+/// What the place of one in the guest has to be.
+pub const PLACE: &str =
+    "an absolute path without `..`, neither / nor /dev, and not in /proc or /sys";
+
+/// Whether a guest can have a directory of the host's there.
+pub fn can_have(place: &Path) -> bool {
+    let is_plain = !place.components().any(|part| part == Component::ParentDir);
+    let is_the_guests = ["/", "/dev"].iter().any(|own| place == Path::new(own))
+        || ["/proc", "/sys"].iter().any(|own| place.starts_with(own));
+    place.is_absolute() && is_plain && !is_the_guests
+}
+
+/// Makes the `rw_dir`s absolute and canonical. One that is to be found in the guest where it is on the host, and was
+/// named by way of a link, is to be found by way of that too.
 ///
 /// # Errors
-/// [`ConfigError::RwDir`] for one that is no directory, [`ConfigError::Value`] for a relative path in
-/// the guest.
-pub(crate) fn check(rw_dirs: &mut [RwDir]) -> Result<(), ConfigError> {
-    for dir in rw_dirs {
+/// [`ConfigError::RwDir`] for one that is no directory, [`ConfigError::Value`] for one that can't be at its
+/// place in the guest.
+pub(crate) fn check(config: &mut Config) -> Result<(), ConfigError> {
+    for dir in &mut config.rw_dirs {
         let canonical = dir.host.canonicalize().and_then(|path| match path.is_dir() {
             true => Ok(path),
             false => Err(std::io::ErrorKind::NotADirectory.into()),
         });
-        dir.host = canonical.map_err(|error| {
+        let canonical = canonical.map_err(|error| {
             let source = error.into();
             ConfigError::RwDir { path: dir.host.clone(), source }
         })?;
-        if let Some(guest) = dir.guest.as_ref().filter(|guest| !guest.is_absolute()) {
+        let named = std::mem::replace(&mut dir.host, canonical);
+        if dir.guest.is_none() && named != dir.host {
+            config.keep.push(named);
+        }
+        if !can_have(dir.in_guest()) {
             return Err(ConfigError::Value {
                 place: format!("the place in the guest of {}", dir.host.display()),
-                expected: "an absolute path",
-                found: guest.display().to_string(),
+                expected: PLACE,
+                found: dir.in_guest().display().to_string(),
             });
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_a_guests_own_is_no_place() {
+        for place in ["/x", "/dev/shm/x", "/tmp", "/process", "/a/./b", "//x"] {
+            assert!(can_have(Path::new(place)), "{place}");
+        }
+        for place in
+            ["/", "//", "/.", "/dev", "/dev/", "/proc", "/proc/x", "/sys/fs/x", "/x/..", "x", ""]
+        {
+            assert!(!can_have(Path::new(place)), "{place}");
+        }
+    }
 }

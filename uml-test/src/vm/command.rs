@@ -17,9 +17,9 @@ use crate::stream::OutputStream;
 
 /// A program to run in a guest, in the manner of [`std::process::Command`].
 ///
-/// It starts with the environment that this process had when the guest was booted, with this
-/// process's working directory, and with an empty standard input. It runs as root, in a session of its own
-/// that it does not lead.
+/// It starts with the environment, the umask and the limits of open files, stack and core files that
+/// this process had when the guest was booted, with this process's working directory, and with an
+/// empty standard input. It runs as root, in a session of its own that it does not lead.
 #[derive(Clone, Debug)]
 #[must_use = "nothing runs before `spawn`, `status` or `output` is called"]
 pub struct Command<'vm> {
@@ -31,6 +31,8 @@ pub struct Command<'vm> {
     env: BTreeMap<OsString, Option<OsString>>,
     cwd: PathBuf,
     stdin: Option<Vec<u8>>,
+    /// Whether both output streams are one pipe.
+    joined: bool,
 }
 
 impl<'vm> Command<'vm> {
@@ -43,6 +45,7 @@ impl<'vm> Command<'vm> {
             env: BTreeMap::new(),
             cwd: own_directory(),
             stdin: None,
+            joined: false,
         }
     }
 
@@ -101,6 +104,13 @@ impl<'vm> Command<'vm> {
         self
     }
 
+    /// Has standard error be standard output, as a shell's `2>&1` has it: one pipe, so that what is
+    /// written to both comes in the order in which it was written, all of it as standard output.
+    pub fn stderr_to_stdout(&mut self) -> &mut Self {
+        self.joined = true;
+        self
+    }
+
     /// Starts the program.
     ///
     /// # Errors
@@ -118,6 +128,7 @@ impl<'vm> Command<'vm> {
             env: self.env_changes(),
             cwd: bytes(self.cwd.as_os_str()),
             stdin,
+            joined: self.joined,
             completion: None,
         }
     }
@@ -144,7 +155,8 @@ impl<'vm> Command<'vm> {
     }
 
     /// Runs the program to its end on this process's own standard input, output and error, in the
-    /// place of what [`Command::stdin`] gave. To the program they are pipes.
+    /// place of what [`Command::stdin`] gave. To the program they are pipes; output and error are
+    /// [one](Command::stderr_to_stdout) where they are [one file](OutputStream::are_one_file) here.
     ///
     /// Input is read as the program takes it, up to a pipe's length ahead. A read that is under way
     /// when the program ends goes on, and what it gets is lost: for programs that do nothing else
@@ -154,13 +166,16 @@ impl<'vm> Command<'vm> {
     /// As [`Command::spawn`] and [`Child::wait`], and [`Error::Output`] where this process cannot
     /// write what the program wrote; the program goes on then until the guest ends.
     pub fn attach(&mut self) -> Result<ExitStatus, Error> {
-        self.attach_with(OutputStream::write_all)
+        let mut spawn = self.to_spawn(SpawnInput::Piped);
+        spawn.joined |= OutputStream::are_one_file();
+        attached::run(self.vm, spawn, Input::Inherited, OutputStream::write_all, None)
     }
 
     /// As [`Command::attach`], but for what the program writes: that is passed to `output` while
-    /// the program runs, in pieces of any length, in the order of each stream. An error of its
-    /// ends the wait. It must not wait for this guest: while it is behind by 4 MiB, no other program
-    /// of the guest's is heard.
+    /// the program runs, in pieces of any length, in the order of each stream. The two are apart,
+    /// whatever this process's are; [`Command::stderr_to_stdout`] joins them. An error of its ends the
+    /// wait. It must not wait for this guest: while it is behind by 4 MiB, no other program of the
+    /// guest's is heard.
     ///
     /// # Errors
     /// As [`Command::attach`].

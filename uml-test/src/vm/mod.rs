@@ -7,6 +7,7 @@ pub(crate) mod command_line;
 pub(crate) mod console;
 mod halt;
 mod host;
+mod limits;
 mod mconsole;
 mod opening;
 pub(crate) mod paths;
@@ -388,7 +389,7 @@ pub(crate) fn boot(
         });
     }
     let mut config = config.clone();
-    config::rw_dirs::check(&mut config.rw_dirs)?;
+    config::rw_dirs::check(&mut config)?;
     let kernel = kernel(&config)?;
     let opening = opening(&config, &kernel.linux, manifest_dir)?;
     let mut vm = Vm::start(&config, kernel, opening, lifetime)?;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use uml_test_protocol::{RwDir, Setup};
 
 use super::session::Opening;
-use super::{bytes, paths, variable};
+use super::{bytes, limits, paths, variable};
 use crate::cache;
 use crate::config::{self, Config};
 use crate::error::Error;
@@ -32,6 +32,8 @@ pub(crate) fn opening(
         modules: cache::modules(kernel).map(|dir| bytes(&dir)),
         seed: random(),
         env,
+        limits: limits::of_this_process(),
+        umask: limits::umask(),
         first_pid: first_pid(),
     })
     .map_err(|error| Error::Request(error.to_string()))

@@ -3,7 +3,7 @@
 //! The guest mounts fresh filesystems on /tmp, /run and /dev/shm; a project in one of them (a
 //! doctest, a scratch crate) must still find its executable and its files.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::config::{variable, workspace_dir};
 
@@ -18,7 +18,10 @@ fn place(name: &str) -> Option<PathBuf> {
     (!is_fresh).then_some(dir)
 }
 
-/// The paths, absolute and canonical.
+/// What programs look at by a name that on many hosts is a link to below `/run`.
+const LINKED: &str = "/etc/resolv.conf";
+
+/// The paths, absolute: canonical, and the links on the way there that a guest's own filesystems hide.
 pub(super) fn keep(manifest_dir: &Path, more: &[PathBuf]) -> Vec<PathBuf> {
     let executable = std::env::current_exe().ok();
     let mut paths: Vec<PathBuf> = Vec::new();
@@ -38,10 +41,82 @@ pub(super) fn keep(manifest_dir: &Path, more: &[PathBuf]) -> Vec<PathBuf> {
     paths.extend(named.iter().filter_map(|name| variable(name)).map(PathBuf::from));
     // Programs take them to be there. As a guest's own they are there, and fresh.
     paths.extend(["TMPDIR", "XDG_RUNTIME_DIR"].iter().filter_map(|name| place(name)));
-    paths.iter().filter_map(|path| path.canonicalize().ok()).collect()
+    paths.push(LINKED.into());
+    let mut kept = Vec::new();
+    for path in &paths {
+        let Ok(canonical) = path.canonicalize() else { continue };
+        if canonical != *path {
+            kept.extend(links(path).into_iter().filter(|link| is_hidden(link)));
+        }
+        kept.push(canonical);
+    }
+    kept
+}
+
+/// Whether something of a guest's own lies over it.
+fn is_hidden(path: &Path) -> bool {
+    FRESH.iter().any(|own| path.starts_with(own) && path != Path::new(own))
+}
+
+/// The links that lead from a name to its file, each where it lies.
+fn links(path: &Path) -> Vec<PathBuf> {
+    /// More is a loop to Linux, too.
+    const MOST: usize = 40;
+    let mut links = Vec::new();
+    let mut place = PathBuf::new();
+    let mut rest = path.to_owned();
+    loop {
+        let mut parts = rest.components();
+        let Some(part) = parts.next() else { return links };
+        let behind = parts.as_path().to_owned();
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => drop(place.pop()),
+            part => place.push(part),
+        }
+        match place.read_link() {
+            Ok(target) if links.len() < MOST => {
+                links.push(place.clone());
+                place.pop();
+                rest = target.join(behind);
+            }
+            Ok(_) | Err(_) => rest = behind,
+        }
+    }
 }
 
 /// The target directory that an executable lies in: cargo marks it with a cache tag.
 pub(crate) fn target_dir(executable: &Path) -> Option<PathBuf> {
     executable.ancestors().skip(1).find(|dir| dir.join("CACHEDIR.TAG").exists()).map(Path::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn links_are_found_wherever_they_are_on_the_way() {
+        let dir = tempfile::tempdir_in("/tmp").unwrap();
+        let at = |name: &str| dir.path().canonicalize().unwrap().join(name);
+        std::fs::create_dir_all(at("real/sub")).unwrap();
+        symlink(at("real"), at("absolute")).unwrap();
+        symlink("../absolute/sub", at("real/relative")).unwrap();
+        symlink("loop", at("loop")).unwrap();
+        assert_eq!(links(&at("real/sub")), [] as [&Path; 0]);
+        assert_eq!(
+            links(&at("absolute/relative/x")),
+            [at("absolute"), at("real/relative"), at("absolute")]
+        );
+        assert_eq!(links(&at("absolute/../real")), [at("absolute")]);
+        assert!(!links(&at("loop")).is_empty());
+
+        let kept = keep(Path::new("/"), &[at("absolute/relative")]);
+        for path in ["absolute", "real/relative", "real/sub"] {
+            assert!(kept.contains(&at(path)), "{path}: {kept:?}");
+        }
+        assert!(kept.contains(&Path::new(LINKED).canonicalize().unwrap()), "{kept:?}");
+        assert!(!kept.contains(&PathBuf::from("/tmp")), "{kept:?}");
+    }
 }

@@ -1,24 +1,35 @@
 //! Output: all of it, in its order, unchanged.
 
+use std::process::Command;
 use std::time::Duration;
 
 use crate::command::{Finished, run};
 use crate::fixtures::Fixtures;
 use crate::left::Base;
 use crate::verdicts::Problem;
-use crate::ways::{Wanted, Way};
+use crate::ways::{Wanted, Way, by_way_of};
 
 const LIMIT: Duration = Duration::from_secs(240);
 
 /// Runs a fixture without capture; what is between its marks.
 fn uncaptured(fixtures: &Fixtures, way: Way, name: &str) -> Result<Vec<u8>, Problem> {
+    uncaptured_from(fixtures, way, name, |command| command)
+}
+
+/// As [`uncaptured`], the command being changed first.
+fn uncaptured_from(
+    fixtures: &Fixtures,
+    way: Way,
+    name: &str,
+    change: fn(Command) -> Command,
+) -> Result<Vec<u8>, Problem> {
     let name = format!("cases::output::{name}");
     let base = Base::new();
     let wanted = Wanted { only: Some(&name), uncaptured: true, ..Wanted::default() };
-    let Some((mut command, _)) = way.command(fixtures, &base, &wanted) else {
+    let Some((command, _)) = way.command(fixtures, &base, &wanted) else {
         return Err(Problem::NoNextest);
     };
-    let finished = run(&mut command, LIMIT);
+    let finished = run(&mut change(command), LIMIT);
     base.assert_empty();
     assert!(finished.status.success(), "{}", String::from_utf8_lossy(&finished.stderr));
     let mut found = between_marks(&finished);
@@ -68,6 +79,18 @@ pub(crate) fn odd_bytes(fixtures: &Fixtures, way: Way) -> Result<(), Problem> {
     ] {
         assert_eq!(uncaptured(fixtures, way, name)?, expected, "{name}");
     }
+    Ok(())
+}
+
+/// Of a test that writes to both streams, where they are one.
+pub(crate) fn in_turn(fixtures: &Fixtures, way: Way) -> Result<(), Problem> {
+    let found = uncaptured_from(fixtures, way, "both_streams_in_turn", |command| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "exec \"$@\" 2>&1", "sh"]);
+        by_way_of(shell, &command)
+    })?;
+    let expected: String = (0..500).map(|n| format!("out {n}\nerr {n}\n")).collect();
+    assert_eq!(String::from_utf8_lossy(&found), expected);
     Ok(())
 }
 

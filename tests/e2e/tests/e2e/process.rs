@@ -1,17 +1,19 @@
 //! The kernel process as the host sees it: what settings come to there.
 
 use std::fs;
+use std::process::Command;
+use std::time::Duration;
 
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::command::Running;
+use crate::command::{Running, run};
 use crate::fixtures::Fixtures;
 use crate::killed::awaited;
 use crate::left::Base;
 use crate::verdicts::Problem;
-use crate::ways::{Wanted, Way};
+use crate::ways::{Wanted, Way, by_way_of};
 
 /// The way to intercept system calls is the variable's: what "in both modes" rests on.
 pub(crate) fn traps(fixtures: &Fixtures, way: Way) -> Result<(), Problem> {
@@ -36,6 +38,18 @@ pub(crate) fn slots(fixtures: &Fixtures, way: Way) -> Result<(), Problem> {
     Ok(())
 }
 
+/// A body has the umask and the limits of whoever runs the tests.
+pub(crate) fn limits(fixtures: &Fixtures) {
+    let base = Base::new();
+    let (name, env) = ("cases::host::has_its_callers_limits", [("E2E_LIMITS", "0027 700")]);
+    let wanted = Wanted { only: Some(name), env: &env, ..Wanted::default() };
+    let (command, _) = Way::Custom.command(fixtures, &base, &wanted).unwrap();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "umask 027; ulimit -Sn 700; exec \"$@\"", "sh"]);
+    let finished = run(&mut by_way_of(shell, &command), Duration::from_secs(60));
+    assert!(finished.text().contains("1 passed"), "{}", finished.text());
+}
+
 struct Kernel {
     arguments: Vec<String>,
     /// The CPUs that it may run on, as `proc(5)` has them.
@@ -57,7 +71,7 @@ impl Kernel {
         let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap();
         let (line, status) = (read("cmdline"), read("status"));
         kill(running.pid(), Signal::SIGTERM).unwrap();
-        running.finish_within(std::time::Duration::from_secs(12));
+        running.finish_within(Duration::from_secs(12));
         base.assert_empty();
         let cpus = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
         Ok(Self {

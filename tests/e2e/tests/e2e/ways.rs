@@ -253,8 +253,13 @@ impl Records {
 
 /// A command by way of a shell script in a mount namespace of its own.
 fn unshared(command: &Command, script: &str, base: &Base) -> Command {
-    let mut outer = Command::new("unshare");
-    outer.args(["-m", "sh", "-c", script, "sh"]).arg(base.path());
+    let mut unshare = Command::new("unshare");
+    unshare.args(["-m", "sh", "-c", script, "sh"]).arg(base.path());
+    by_way_of(unshare, command)
+}
+
+/// A command as the further words of another one.
+pub(crate) fn by_way_of(mut outer: Command, command: &Command) -> Command {
     outer.arg(command.get_program()).args(command.get_args());
     outer.current_dir(command.get_current_dir().expect("set for every way"));
     for (name, value) in command.get_envs() {
