@@ -34,9 +34,10 @@
 //!   is gone with the guest.** Only the directories given as `rw_dir` are the host's own, without
 //!   changes of mode, owner, times or extended attributes, which the sandbox refuses.
 //! - `/tmp`, `/run` and `/dev/shm` are fresh tmpfs; what cargo needs below them (the executable,
-//!   the working, package, workspace and target directories) and what `TMPDIR` and `XDG_RUNTIME_DIR`
-//!   name is still there. /proc, /sys, /dev, cgroup2, securityfs, debugfs, configfs, mqueue, bpf
-//!   and, where the kernel has it, tracefs are the guest's own.
+//!   the working, package, workspace and target directories) is still there, and so are the directories
+//!   of `PATH` (of `X/bin` all of `X`) and what `TMPDIR` and `XDG_RUNTIME_DIR` name. /proc, /sys, /dev,
+//!   cgroup2, securityfs, debugfs, configfs, mqueue, bpf and, where the kernel has it, tracefs are the
+//!   guest's own.
 //! - `/` is an overlayfs, which cannot be the upper layer of another one: a test of overlayfs puts
 //!   its upper directory on a tmpfs of its own.
 //! - A cached kernel with a `modules` directory beside it has that as `/lib/modules`: `modprobe`
@@ -119,6 +120,7 @@
 //! - User space in a guest is slower: 8 to 14 µs a system call, about 20 µs a page fault.
 //!   Computation runs at full speed.
 //! - No kprobes, uprobes, perf events, BPF JIT, huge pages, NUMA, no hardware.
+//! - No network but the guest's own `lo`: neither the internet nor what listens on the host's `localhost`.
 //! - One of the host's CPUs per guest; the processors of a kernel with `smp` share it.
 //! - A child that a test leaves behind may lose output that it writes after the test's end.
 //!
