@@ -59,5 +59,8 @@ pub(super) fn keep(manifest_dir: &Path, more: &[PathBuf]) -> Vec<PathBuf> {
 
 /// The target directory that an executable lies in: cargo marks it with a cache tag.
 pub(crate) fn target_dir(executable: &Path) -> Option<PathBuf> {
-    executable.ancestors().skip(1).find(|dir| dir.join("CACHEDIR.TAG").exists()).map(Path::to_owned)
+    // One that was there before has no tag, but what cargo knows of the compiler.
+    let has = |dir: &Path, name: &str| dir.join(name).exists();
+    let is_one = |dir: &&Path| has(dir, "CACHEDIR.TAG") || has(dir, ".rustc_info.json");
+    executable.ancestors().skip(1).find(is_one).map(Path::to_owned)
 }
