@@ -61,6 +61,8 @@ struct Listed {
 struct Binary {
     options: RunnerOptions,
     program: OsString,
+    /// For each test one that has seen nothing yet: its patterns take longer to make than some tests run.
+    watch: Watch,
     /// What the tests that were run came to.
     results: Mutex<Vec<TestResult>>,
     shows: Shows,
@@ -118,7 +120,7 @@ pub(crate) fn run(
         Err(error) => return Ok(not_taken(&error)),
     };
     // Before anything runs: a pattern that is none is no test's fault.
-    Watch::new(options.test.deny_skips.as_deref())?;
+    let watch = Watch::new(options.test.deny_skips.as_deref())?;
     // Asked for a list, any other would do all that it does, more than once.
     if !program::has_harness(Path::new(program)) {
         return Ok(Isolated::NoHarness);
@@ -129,6 +131,7 @@ pub(crate) fn run(
     let binary = Arc::new(Binary {
         options: options.clone(),
         program: program.to_owned(),
+        watch,
         results: Mutex::default(),
         shows: Shows::of(&arguments),
     });
@@ -273,19 +276,15 @@ impl Binary {
     }
 
     fn run_in_guest(&self, name: &str) -> (anyhow::Result<Ended>, Said) {
-        let boot = || -> anyhow::Result<(Watch, Guest)> {
-            let watch = Watch::new(self.options.test.deny_skips.as_deref())?;
-            Ok((watch, Guest::boot(&self.options.guest, &self.program, false)?))
-        };
-        let (watch, guest) = match boot() {
-            Ok(booted) => booted,
+        let guest = match Guest::boot(&self.options.guest, &self.program, false) {
+            Ok(guest) => guest,
             Err(error) => return (Err(error), Said::default()),
         };
         // Not captured: what was written before a crash is there, and what children write. An ignored test is here
         // only if it is to run.
         let arguments = ["--exact", name, "--include-ignored", "--nocapture", "--test-threads=1"];
         let mut command = guest.command(&self.program, &arguments.map(OsString::from));
-        let listener = Listener::new(name, watch, self.shows == Shows::AsItComes);
+        let listener = Listener::new(name, self.watch.clone(), self.shows == Shows::AsItComes);
         let listener = Arc::new(Mutex::new(listener));
         let theirs = Arc::clone(&listener);
         let result = command.stream(move |stream, data| {

@@ -66,7 +66,7 @@ const LONGEST: usize = 4 << 10;
 const MOST: usize = 50;
 
 /// Looks at output line by line, while it passes.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Watch {
     skips: Option<Regex>,
     test_line: Regex,
@@ -77,7 +77,7 @@ pub(crate) struct Watch {
 }
 
 /// What was found.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Found {
     /// Lines that show a skip, the first of them.
     pub(crate) skips: Vec<String>,
@@ -112,7 +112,7 @@ pub(crate) struct Panic {
     pub(crate) message: String,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Stream {
     line: Vec<u8>,
     /// Whether the last line began a panic's report.
