@@ -83,6 +83,8 @@ pub(crate) enum Command {
     /// What cargo starts programs with: `runner = "cargo-uml runner"` in .cargo/config.toml
     ///
     /// As exec; but a program that has uml-test in it, and a test harness's list of tests (--list), runs on the host.
+    /// cargo uml test and its like put their own runner in the place of the file's, and its options: what is to hold
+    /// either way belongs into [package.metadata.uml-test].
     Runner(RunnerArguments),
     /// Build, choose and keep kernels
     #[command(subcommand)]
@@ -304,6 +306,29 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         definition().debug_assert();
+    }
+
+    #[test]
+    fn a_mistyped_option_is_no_program() {
+        let parse = |arguments: &[&str]| {
+            let arguments = [&["cargo-uml"], arguments].concat();
+            Cli::try_parse_from(as_parsed(arguments.iter().map(OsString::from).collect()))
+        };
+        for command in ["exec", "runner", "shell"] {
+            let error = parse(&[command, "--kernle", "x", "true"]).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{command}");
+            let says = error.to_string();
+            assert!(
+                says.contains("'--kernle'") && says.contains("'--kernel'"),
+                "{command}: {says}"
+            );
+            // The program's own, and what it is called.
+            for program in [&["sh", "--kernle", "--", "--mem", "-x"][..], &["--", "--sh", "-x"]] {
+                let parsed = parse(&[&[command, "--keep"], program].concat()).unwrap().command;
+                let program = program.strip_prefix(&["--"]).unwrap_or(program);
+                assert!(format!("{parsed:?}").contains(&format!("{program:?}")), "{parsed:?}");
+            }
+        }
     }
 
     #[test]

@@ -115,6 +115,8 @@ fn check_targets(own: &[OsString]) -> anyhow::Result<()> {
 
 /// Whether cargo may start programs on this command line, if only to have them list their tests.
 fn may_start_programs(subcommand: &str, own: &[OsString]) -> bool {
+    /// With one of these nothing is run.
+    const TELLING: [&str; 5] = ["--no-run", "--help", "-h", "--version", "-V"];
     const OTHERS: [(&str, &[&str]); 2] = [
         ("nextest", &["archive", "show-config", "self", "help"]),
         ("llvm-cov", &["report", "show-env", "clean", "help"]),
@@ -124,7 +126,8 @@ fn may_start_programs(subcommand: &str, own: &[OsString]) -> bool {
             .iter()
             .any(|(of, words)| *of == subcommand && words.iter().any(|other| word == other))
     };
-    !(own.first().is_some_and(is_other) || own.iter().any(|argument| argument == "--no-run"))
+    let only_tells = |argument: &OsString| TELLING.iter().any(|option| argument == option);
+    !(own.first().is_some_and(is_other) || own.iter().any(only_tells))
 }
 
 fn runner_variable(target: &str) -> String {
@@ -205,12 +208,19 @@ mod tests {
             ("test", "--package x --no-run"),
             ("nextest", "archive --archive-file x"),
             ("llvm-cov", "report --html"),
+            ("nextest", "--version"),
+            ("llvm-cov", "-V"),
+            ("test", "-p x --help"),
+            ("nextest", "run -h"),
+            ("run", "-p x --help"),
         ] {
             assert!(!may(subcommand, line), "{line}");
         }
         for (subcommand, line) in [
             ("test", "list"),
             ("test", "x -- --no-run"),
+            ("test", "-- --help"),
+            ("run", "serve --help"),
             ("nextest", "run archive"),
             ("nextest", "list"),
             ("llvm-cov", "--html"),

@@ -256,14 +256,15 @@ fn boot(
     Ok((builder.boot()?, keeps))
 }
 
-/// Directories that the program needs and that may lie below `/tmp`: rustdoc's, which has doctests; those with
-/// libraries. Not `/tmp` itself, which is to be fresh.
+/// Directories that the program needs and that may lie below `/tmp`: its own, as rustdoc has doctests there, and the target
+/// directory that it was built in, whose files its tests may know the paths of; those with libraries. Not `/tmp` itself,
+/// which is to be fresh.
 fn hidden_dirs(program: &OsStr) -> Vec<PathBuf> {
-    let variable = |name| std::env::var_os(name).unwrap_or_default();
-    let program = Path::new(program).parent().map(Path::to_owned);
-    let libraries = variable("LD_LIBRARY_PATH");
-    let mut dirs: Vec<PathBuf> =
-        program.into_iter().chain(std::env::split_paths(&libraries)).collect();
+    let libraries = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let program = Path::new(program);
+    let mut dirs: Vec<PathBuf> = std::env::split_paths(&libraries).collect();
+    dirs.extend(program.parent().map(Path::to_owned));
+    dirs.extend(uml_test::Host::target_dir(program));
     dirs.retain(|dir| dir.components().count() > 2);
     dirs
 }

@@ -20,6 +20,7 @@ use super::github;
 use super::guest::{self, Ended, Guest, How};
 use super::libtest::{self, LibtestArguments, Verdict};
 use super::options::{GuestOptions, RunnerOptions};
+use super::own_output::OwnOutput;
 use super::watch::{Found, Watch};
 use super::{junit, program, record};
 use crate::report::Reporter;
@@ -44,7 +45,7 @@ pub(crate) enum Outcome {
 pub(crate) struct TestResult {
     pub(crate) name: String,
     pub(crate) outcome: Outcome,
-    /// What it and its harness wrote to both streams.
+    /// What it wrote to both streams, without what its harness printed around that.
     pub(crate) output: Vec<u8>,
     pub(crate) took: Duration,
 }
@@ -60,9 +61,36 @@ struct Listed {
 struct Binary {
     options: RunnerOptions,
     program: OsString,
+    /// For each test one that has seen nothing yet: its patterns take longer to make than some tests run.
+    watch: Watch,
     /// What the tests that were run came to.
     results: Mutex<Vec<TestResult>>,
-    shows_all: bool,
+    shows: Shows,
+}
+
+/// Which output is shown beside that of tests that fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shows {
+    Nothing,
+    /// That of tests that have passed.
+    Passed,
+    /// All of it, while the tests run.
+    AsItComes,
+}
+
+impl Shows {
+    fn of(arguments: &LibtestArguments) -> Self {
+        let variable = std::env::var_os("RUST_TEST_NOCAPTURE");
+        if arguments.is_json() {
+            Shows::Nothing // Among JSON it would be none.
+        } else if arguments.nocapture || variable.is_some_and(|value| value != "0") {
+            Shows::AsItComes
+        } else if arguments.show_output {
+            Shows::Passed
+        } else {
+            Shows::Nothing
+        }
+    }
 }
 
 /// What came of running a binary's tests apart.
@@ -92,7 +120,7 @@ pub(crate) fn run(
         Err(error) => return Ok(not_taken(&error)),
     };
     // Before anything runs: a pattern that is none is no test's fault.
-    Watch::new(options.test.deny_skips.as_deref())?;
+    let watch = Watch::new(options.test.deny_skips.as_deref())?;
     // Asked for a list, any other would do all that it does, more than once.
     if !program::has_harness(Path::new(program)) {
         return Ok(Isolated::NoHarness);
@@ -103,12 +131,9 @@ pub(crate) fn run(
     let binary = Arc::new(Binary {
         options: options.clone(),
         program: program.to_owned(),
+        watch,
         results: Mutex::default(),
-        // Among JSON it would be none.
-        shows_all: !arguments.is_json()
-            && (arguments.nocapture
-                || arguments.show_output
-                || std::env::var_os("RUST_TEST_NOCAPTURE").is_some_and(|value| value != "0")),
+        shows: Shows::of(&arguments),
     });
     let trials = tests.iter().map(|test| {
         let (name, binary) = (test.name.clone(), Arc::clone(&binary));
@@ -142,25 +167,24 @@ fn not_taken(error: &clap::Error) -> Isolated {
     Isolated::UnknownArgument(argument.map_or_else(|| "given".to_owned(), ToString::to_string))
 }
 
-/// Reports a binary that was run whole.
-pub(crate) fn add_whole(
-    report: &Path,
-    program: &OsStr,
-    ended: &Ended,
-    denied_skip: Option<&str>,
-    started: Instant,
-) -> anyhow::Result<()> {
-    let outcome = match (ended.is_success(), denied_skip) {
+/// What the run of a whole binary came to.
+pub(crate) fn outcome_of_whole(ended: &Ended, denied_skip: Option<&str>) -> Outcome {
+    match (ended.is_success(), denied_skip) {
         (true, None) => Outcome::Passed,
         (true, Some(line)) => Outcome::Failed { word: "failed", reason: skipped_itself(line) },
         (false, _) => Outcome::Failed { word: ended.word(), reason: ended.shown() },
-    };
-    let result = TestResult {
-        name: "the whole binary".to_owned(),
-        outcome,
-        output: Vec::new(),
-        took: started.elapsed(),
-    };
+    }
+}
+
+/// Reports a binary that was run whole, or was to be run.
+pub(crate) fn add_whole(
+    report: &Path,
+    program: &OsStr,
+    outcome: Outcome,
+    took: Duration,
+) -> anyhow::Result<()> {
+    let name = "the whole binary".to_owned();
+    let result = TestResult { name, outcome, output: Vec::new(), took };
     junit::add(report, &record::binary(program), &[result])
 }
 
@@ -209,31 +233,28 @@ impl Binary {
     /// Runs a test, and keeps its result.
     fn run(&self, name: &str, reporter: &Reporter) -> Result<Completion, Failed> {
         let started = Instant::now();
-        let kept = Arc::new(Mutex::new(Kept::default()));
-        let ended = self.run_in_guest(name, &kept);
-        let output = std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner));
-        let (outcome, found) = match ended {
-            Ok((ended, found)) => {
+        let (ended, Said { output, verdict, found }) = self.run_in_guest(name);
+        let outcome = match ended {
+            Ok(ended) => {
                 ended.tell_files(reporter);
-                (judge(name, &ended, &output, &found), found)
+                judge(name, &ended, verdict, &found)
             }
             Err(error) => {
                 let mut reason = vec![format!("{error:#}")];
                 reason.extend(guest::console_of(&error));
-                let reason = reason.join("\n");
-                (Outcome::Failed { word: guest::INFRASTRUCTURE, reason }, Found::default())
+                Outcome::Failed { word: guest::INFRASTRUCTURE, reason: reason.join("\n") }
             }
         };
-        let result = TestResult {
-            name: name.to_owned(),
-            outcome,
-            output: output.all(),
-            took: started.elapsed(),
+        let result = TestResult { name: name.to_owned(), outcome, output, took: started.elapsed() };
+        let text = match self.shows {
+            Shows::AsItComes => String::new(), // It has been shown.
+            Shows::Nothing | Shows::Passed => {
+                String::from_utf8_lossy(&result.output).trim().to_owned()
+            }
         };
-        let text = String::from_utf8_lossy(&result.output).trim().to_owned();
         let shown = match &result.outcome {
             Outcome::Passed | Outcome::Ignored => {
-                if self.shows_all && !text.is_empty() {
+                if self.shows == Shows::Passed && !text.is_empty() {
                     let _ = reporter.text(&format!("---- {name} output ----\n{text}\n"));
                 }
                 Ok(match result.outcome {
@@ -254,23 +275,61 @@ impl Binary {
         shown
     }
 
-    fn run_in_guest(&self, name: &str, kept: &Arc<Mutex<Kept>>) -> anyhow::Result<(Ended, Found)> {
-        let watch = Watch::new(self.options.test.deny_skips.as_deref())?;
-        let guest = Guest::boot(&self.options.guest, &self.program, false)?;
+    fn run_in_guest(&self, name: &str) -> (anyhow::Result<Ended>, Said) {
+        let guest = match Guest::boot(&self.options.guest, &self.program, false) {
+            Ok(guest) => guest,
+            Err(error) => return (Err(error), Said::default()),
+        };
         // Not captured: what was written before a crash is there, and what children write. An ignored test is here
         // only if it is to run.
         let arguments = ["--exact", name, "--include-ignored", "--nocapture", "--test-threads=1"];
         let mut command = guest.command(&self.program, &arguments.map(OsString::from));
-        let watch = Arc::new(Mutex::new(watch));
-        let (theirs, output) = (Arc::clone(&watch), Arc::clone(kept));
+        let listener = Listener::new(name, self.watch.clone(), self.shows == Shows::AsItComes);
+        let listener = Arc::new(Mutex::new(listener));
+        let theirs = Arc::clone(&listener);
         let result = command.stream(move |stream, data| {
-            theirs.lock().unwrap_or_else(PoisonError::into_inner).see(stream, data);
-            output.lock().unwrap_or_else(PoisonError::into_inner).push(stream, data);
+            theirs.lock().unwrap_or_else(PoisonError::into_inner).hear(stream, data);
             Ok(())
         });
-        let ended = guest.end(result)?;
-        let found = watch.lock().unwrap_or_else(PoisonError::into_inner).finish();
-        Ok((ended, found))
+        let said = listener.lock().unwrap_or_else(PoisonError::into_inner).finish();
+        (guest.end(result), said)
+    }
+}
+
+/// What a test's output came to.
+#[derive(Default)]
+struct Said {
+    /// Its own.
+    output: Vec<u8>,
+    /// What its harness said last.
+    verdict: Option<Verdict>,
+    found: Found,
+}
+
+/// Takes all that a test and its harness write.
+struct Listener {
+    watch: Watch,
+    own: OwnOutput,
+    kept: Kept,
+    /// Whether the test's own output is shown at once.
+    shows: bool,
+}
+
+impl Listener {
+    fn new(test: &str, watch: Watch, shows: bool) -> Self {
+        Listener { watch, own: OwnOutput::of(test), kept: Kept::default(), shows }
+    }
+
+    fn hear(&mut self, stream: OutputStream, data: &[u8]) {
+        let Listener { watch, own, kept, shows } = self;
+        watch.see(stream, data);
+        own.see(stream, data, &mut |stream, line| kept.take(stream, line, *shows));
+    }
+
+    fn finish(&mut self) -> Said {
+        let Listener { watch, own, kept, shows } = self;
+        let verdict = own.finish(&mut |stream, line| kept.take(stream, line, *shows));
+        Said { output: kept.all(), verdict, found: watch.finish() }
     }
 }
 
@@ -285,7 +344,7 @@ fn annotate(name: &str, reason: &str, found: &Found, reporter: &Reporter) {
 }
 
 /// What a test's run says. Its harness has to have said so too: a body that ends its process with code 0 has not passed.
-fn judge(name: &str, ended: &Ended, output: &Kept, found: &Found) -> Outcome {
+fn judge(name: &str, ended: &Ended, verdict: Option<Verdict>, found: &Found) -> Outcome {
     let failed = |reason: String| Outcome::Failed { word: ended.word(), reason };
     let mut reasons = ended.explain();
     let How::Itself { status, .. } = &ended.how else { return failed(reasons.join("\n")) };
@@ -293,7 +352,7 @@ fn judge(name: &str, ended: &Ended, output: &Kept, found: &Found) -> Outcome {
         reasons.insert(0, format!("the test binary was killed by signal {signal}"));
         return failed(reasons.join("\n"));
     }
-    match (status.code(), output.verdict()) {
+    match (status.code(), verdict) {
         (Some(0), Some(verdict)) if verdict.passed == 1 && verdict.failed == 0 => {
             match found.skips.first() {
                 Some(line) => failed(skipped_itself(line)),
@@ -332,19 +391,13 @@ struct Kept {
     beginning: Vec<u8>,
     end: VecDeque<u8>,
     lost: usize,
-    /// The end of standard output.
-    stdout: VecDeque<u8>,
 }
 
 impl Kept {
-    /// Enough for libtest's last line.
-    const LAST_LINES: usize = 4 << 10;
-
-    fn push(&mut self, stream: OutputStream, data: &[u8]) {
-        if stream == OutputStream::Stdout {
-            self.stdout.extend(data);
-            let most = self.stdout.len().saturating_sub(Self::LAST_LINES);
-            self.stdout.drain(..most);
+    fn take(&mut self, stream: OutputStream, data: &[u8], shows: bool) {
+        if shows {
+            // Nobody is left to be told.
+            let _ = stream.write_all(data);
         }
         let (first, rest) = data.split_at(data.len().min(KEPT - self.beginning.len()));
         self.beginning.extend(first);
@@ -361,11 +414,6 @@ impl Kept {
         }
         all.extend(&self.end);
         all
-    }
-
-    fn verdict(&self) -> Option<Verdict> {
-        let stdout: Vec<u8> = self.stdout.iter().copied().collect();
-        Verdict::of(&String::from_utf8_lossy(&stdout))
     }
 }
 
@@ -391,11 +439,10 @@ mod tests {
     }
 
     fn judged(raw: i32, stdout: &str) -> Outcome {
-        let mut kept = Kept::default();
-        let mut watch = Watch::new(Some("")).unwrap();
-        kept.push(OutputStream::Stdout, stdout.as_bytes());
-        watch.see(OutputStream::Stdout, stdout.as_bytes());
-        judge("a", &ended(raw), &kept, &watch.finish())
+        let mut listener = Listener::new("a", Watch::new(Some("")).unwrap(), false);
+        listener.hear(OutputStream::Stdout, stdout.as_bytes());
+        let Said { verdict, found, .. } = listener.finish();
+        judge("a", &ended(raw), verdict, &found)
     }
 
     #[test]
@@ -435,7 +482,7 @@ mod tests {
     fn output_without_end_is_cut_in_its_middle() {
         let mut kept = Kept::default();
         for letter in [b'A', b'B', b'C'] {
-            kept.push(OutputStream::Stderr, &vec![letter; KEPT]);
+            kept.take(OutputStream::Stderr, &vec![letter; KEPT], false);
         }
         let all = kept.all();
         assert!(all.starts_with(b"AA") && all.ends_with(b"CC") && !all.contains(&b'B'));

@@ -106,10 +106,12 @@ pub(super) fn is_list(arguments: &[OsString]) -> bool {
 
 /// The names in a list as `--list --format terse` prints it.
 pub(super) fn parse_list(list: &[u8]) -> Option<BTreeSet<String>> {
+    /// The third is libtest-mimic's word for the second.
+    const KINDS: [&str; 3] = ["test", "benchmark", "bench"];
     let list = std::str::from_utf8(list).ok()?;
     let name = |line: &str| {
         let (name, kind) = line.rsplit_once(": ")?;
-        ["test", "benchmark"].contains(&kind).then(|| name.to_owned())
+        KINDS.contains(&kind).then(|| name.to_owned())
     };
     list.lines().map(name).collect()
 }
@@ -162,8 +164,8 @@ mod tests {
 
     #[test]
     fn lists_are_told_from_other_output() {
-        let names = parse_list(b"a::b: test\nc: benchmark\n").unwrap();
-        assert_eq!(names.into_iter().collect::<Vec<_>>(), ["a::b", "c"]);
+        let names = parse_list(b"a::b: test\nc: benchmark\n[kind] d: bench\n").unwrap();
+        assert_eq!(names.into_iter().collect::<Vec<_>>(), ["[kind] d", "a::b", "c"]);
         assert_eq!(parse_list(b""), Some(BTreeSet::new()));
         assert_eq!(parse_list(b"a: test\nrunning 3 tests\n"), None);
         assert!(

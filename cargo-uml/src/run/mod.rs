@@ -8,6 +8,7 @@ mod isolate;
 mod junit;
 mod libtest;
 mod options;
+mod own_output;
 mod parent;
 mod profiles;
 pub(crate) mod program;
@@ -15,16 +16,17 @@ mod record;
 mod terminal;
 mod watch;
 
+use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
 use self::guest::{EXIT_NO_VERDICT, EXIT_NOT_EXECUTABLE, Ended, Streams};
-use self::isolate::Isolated;
+use self::isolate::{Isolated, Outcome};
 use self::options::{GuestOptions, RunnerOptions, TestOptions};
 use self::program::Program;
 use self::watch::{Found, Watch};
@@ -41,12 +43,8 @@ pub(crate) struct ExecArguments {
 #[derive(Debug, clap::Args)]
 struct ProgramArguments {
     /// The program, by its path or as the guest's PATH has it, and its arguments
-    #[arg(
-        required = true,
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "PROGRAM"
-    )]
+    // A first word with a hyphen is an option, or a mistyped one.
+    #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
     program: Vec<OsString>,
 }
 
@@ -71,8 +69,8 @@ pub(crate) struct RunnerArguments {
 pub(crate) struct ShellArguments {
     #[command(flatten)]
     options: GuestOptions,
-    /// Arguments of the shell
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+    /// Arguments of the shell, behind a `--` if the first has a hyphen
+    #[arg(trailing_var_arg = true, value_name = "ARGUMENTS")]
     arguments: Vec<OsString>,
 }
 
@@ -144,7 +142,9 @@ pub(crate) fn runner(arguments: &RunnerArguments, reporter: &'static Reporter) -
     }
     match Program::of(Path::new(program)) {
         Ok(Program::Foreign(reason)) => {
-            reporter.note(format_args!("cargo uml: can't run {}: {reason}", program.display()));
+            let reason = format!("can't run {}: {reason}", program.display());
+            reporter.note(format_args!("cargo uml: {reason}"));
+            report_untried(options, program, reason, reporter);
             std::process::exit(EXIT_NOT_EXECUTABLE.into())
         }
         Ok(Program::DrivesGuests) => {
@@ -169,51 +169,83 @@ pub(crate) fn runner(arguments: &RunnerArguments, reporter: &'static Reporter) -
         // That it can't be read, the guest says too.
         Ok(Program::ForAGuest) | Err(_) => {
             parent::end_with_it(reporter);
-            if options.test.isolate && is_test(Path::new(program)) {
-                match isolate::run(options, program, rest, reporter) {
-                    Ok(Isolated::Reported { is_good: true }) => std::process::exit(0),
-                    Ok(Isolated::Reported { is_good: false }) => {
-                        std::process::exit(EXIT_TESTS_FAILED)
-                    }
-                    // It answers, and runs no tests.
-                    Ok(Isolated::Help) => {}
-                    Ok(Isolated::UnknownArgument(argument)) => reporter.note(format_args!(
-                        "cargo uml: --isolate can't take the argument {argument} of a test binary; one guest for all \
-                         of {}",
-                        program.display()
-                    )),
-                    Ok(Isolated::NoHarness) => reporter.note(format_args!(
-                        "cargo uml: {} has neither libtest nor libtest-mimic in it; one guest for all of it",
-                        program.display()
-                    )),
-                    Ok(Isolated::NoList) => reporter.note(format_args!(
-                        "cargo uml: {} does not list its tests as libtest does; one guest for all of it",
-                        program.display()
-                    )),
-                    Err(error) => no_verdict(&error, reporter),
+            let ran = if options.test.isolate && is_test(Path::new(program)) {
+                isolated(options, program, rest, reporter)
+            } else {
+                whole(options, program, rest, reporter)
+            };
+            match ran {
+                Ok(never) => match never {},
+                Err(error) => {
+                    report_untried(options, program, format!("{error:#}"), reporter);
+                    no_verdict(&error, reporter)
                 }
-            }
-            let started = Instant::now();
-            match watched(options, program, rest) {
-                Ok((ended, found)) => {
-                    record::of_run(options, program, rest, &ended, &found, started, reporter);
-                    if let Some(report) = &options.test.junit
-                        && is_test(Path::new(program))
-                        && let Err(error) = isolate::add_whole(
-                            report,
-                            program,
-                            &ended,
-                            found.denied(&options.test),
-                            started,
-                        )
-                    {
-                        no_verdict(&error, reporter);
-                    }
-                    conclude(ended, &found, &options.test, reporter)
-                }
-                Err(error) => no_verdict(&error, reporter),
             }
         }
+    }
+}
+
+/// Runs a test binary's tests apart, or if that can't be, together. Returns only why nothing is known of them.
+fn isolated(
+    options: &RunnerOptions,
+    program: &OsStr,
+    arguments: &[OsString],
+    reporter: &'static Reporter,
+) -> anyhow::Result<Infallible> {
+    let name = program.display();
+    match isolate::run(options, program, arguments, reporter)? {
+        Isolated::Reported { is_good: true } => std::process::exit(0),
+        Isolated::Reported { is_good: false } => std::process::exit(EXIT_TESTS_FAILED),
+        // It answers, and runs no tests.
+        Isolated::Help => {}
+        Isolated::UnknownArgument(argument) => reporter.note(format_args!(
+            "cargo uml: --isolate can't take the argument {argument} of a test binary; one guest for all of {name}"
+        )),
+        Isolated::NoHarness => reporter.note(format_args!(
+            "cargo uml: {name} has neither libtest nor libtest-mimic in it; one guest for all of it"
+        )),
+        Isolated::NoList => reporter.note(format_args!(
+            "cargo uml: {name} does not list its tests as libtest does; one guest for all of it"
+        )),
+    }
+    whole(options, program, arguments, reporter)
+}
+
+/// Runs a program in one guest, and ends this process as it ends. Returns only why that is not known.
+fn whole(
+    options: &RunnerOptions,
+    program: &OsStr,
+    arguments: &[OsString],
+    reporter: &Reporter,
+) -> anyhow::Result<Infallible> {
+    let started = Instant::now();
+    let (ended, found) = watched(options, program, arguments)?;
+    record::of_run(options, program, arguments, &ended, &found, started, reporter);
+    let outcome = isolate::outcome_of_whole(&ended, found.denied(&options.test));
+    report(options, program, outcome, started.elapsed())?;
+    conclude(ended, &found, &options.test, reporter)
+}
+
+/// Adds a test binary that was run whole to the JUnit report, if there is to be one.
+fn report(
+    options: &RunnerOptions,
+    program: &OsStr,
+    outcome: Outcome,
+    took: Duration,
+) -> anyhow::Result<()> {
+    match &options.test.junit {
+        Some(path) if is_test(Path::new(program)) => {
+            isolate::add_whole(path, program, outcome, took)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Has the JUnit report say of a test binary that it was not run: one without it would look good.
+fn report_untried(options: &RunnerOptions, program: &OsStr, reason: String, reporter: &Reporter) {
+    let outcome = Outcome::Failed { word: guest::INFRASTRUCTURE, reason };
+    if let Err(error) = report(options, program, outcome, Duration::ZERO) {
+        reporter.error(&error);
     }
 }
 

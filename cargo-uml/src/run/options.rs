@@ -101,28 +101,37 @@ impl RwDir {
     }
 }
 
-/// Options of `cargo run` whose value may be the next argument. What is neither an option nor such a value begins the
-/// program's arguments.
-const WITH_VALUE: [&str; 18] = [
+/// Long options of `cargo run` whose value may be the next argument. What is neither an option nor such a value begins
+/// the program's arguments.
+const WITH_VALUE: [&str; 13] = [
     "--bin",
     "--example",
     "--package",
-    "-p",
     "--features",
-    "-F",
     "--profile",
     "--target",
     "--target-dir",
     "--manifest-path",
     "--lockfile-path",
     "--jobs",
-    "-j",
     "--message-format",
     "--color",
     "--config",
-    "-Z",
-    "-C",
 ];
+
+/// The letters of its short ones: package, features, jobs, an unstable flag, a directory.
+const LETTERS_WITH_VALUE: [char; 5] = ['p', 'F', 'j', 'Z', 'C'];
+
+/// Whether the next argument is this one's value. Of several letters behind one hyphen, as in `-qp`, the first that has
+/// a value has what is behind it, or if that is nothing the next argument.
+fn takes_the_next(argument: &str) -> bool {
+    match argument.strip_prefix('-') {
+        Some(letters) if !letters.starts_with('-') => {
+            letters.split_once(LETTERS_WITH_VALUE).is_some_and(|(_flags, joined)| joined.is_empty())
+        }
+        _ => WITH_VALUE.contains(&argument),
+    }
+}
 
 /// The arguments that are cargo's own, and not a program's that it starts.
 pub(super) fn cargos_own<'a>(subcommand: &str, arguments: &'a [OsString]) -> &'a [OsString] {
@@ -132,7 +141,7 @@ pub(super) fn cargos_own<'a>(subcommand: &str, arguments: &'a [OsString]) -> &'a
         if text == "--" || (subcommand == "run" && !text.starts_with('-')) {
             break;
         }
-        at += if subcommand == "run" && WITH_VALUE.contains(&&*text) { 2 } else { 1 };
+        at += if subcommand == "run" && takes_the_next(&text) { 2 } else { 1 };
     }
     &arguments[..at.min(arguments.len())]
 }
@@ -260,7 +269,7 @@ impl RunnerOptions {
                         cargos.extend(rest);
                         break;
                     }
-                    if subcommand == "run" && WITH_VALUE.contains(&&*text) {
+                    if subcommand == "run" && takes_the_next(&text) {
                         cargos.extend(rest.next());
                     }
                 }
@@ -375,6 +384,16 @@ mod tests {
         let (options, rest) = RunnerOptions::extract("run", arguments).unwrap();
         assert_eq!((options.guest.mem, options.guest.keep), (Some(1 << 30), false));
         assert_eq!(rest, ["--bin", "x", "-q", "serve", "--keep", "--timeout", "x"]);
+
+        // Letters behind one hyphen, the last of which has the next argument for its value, or what is joined to it.
+        for package in [&["-qp", "x"][..], &["-qpx"], &["-p", "x"], &["-px"], &["-vvFp", "-q"]] {
+            let mut arguments: Vec<OsString> = package.iter().map(OsString::from).collect();
+            arguments.extend(["--mem", "1G", "serve", "--keep"].map(OsString::from));
+            let (options, rest) = RunnerOptions::extract("run", arguments).unwrap();
+            assert_eq!(options.guest.mem, Some(1 << 30), "{package:?}");
+            assert_eq!(rest, [package, &["serve", "--keep"]].concat(), "{package:?}");
+            assert_eq!(cargos_own("run", &rest).len(), package.len(), "{package:?}");
+        }
 
         // Its value, if it has one, comes with an equals sign.
         let arguments = ["--timings", "serve", "--keep"].map(OsString::from).to_vec();

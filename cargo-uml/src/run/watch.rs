@@ -8,17 +8,53 @@ use uml_test::OutputStream;
 
 use super::options::TestOptions;
 
-/// How tests say that they skip themselves for want of something. One word is not enough, as it is in many a program's
-/// honest output, unless nothing else or a colon is behind it.
-const IDIOMS: [&str; 7] = [
-    r"^\W*skipp(ing|ed)(:|\W*$)",
-    r"\bskip(s|ped|ping)?\b.*\b(eperm|eacces|enosys|enotsup|eopnotsupp|not permitted|denied)\b",
-    r"\bskip(s|ped|ping)?\b.*\b(tests?|root|privileges?|permissions?|capabilit(y|ies)|cap_[a-z_]+|kernel|modules?|support(ed)?|unsupported|available|unavailable|missing|sudo|requires?|needs?)\b",
-    r"\b(root|privileges?|permissions?|capabilit(y|ies)|cap_[a-z_]+|kernel|modules?|support(ed)?|unsupported|available|unavailable|missing|sudo|requires?|needs?)\b.*\bskip(s|ped|ping)?\b",
-    r"\b(requires?|needs?|must (be )?run( this)?( test)?( as| with)?|only (runs )?(as|with)|run (it |this |the tests? )?(as|with)) (to be )?(root|sudo|cap_[a-z_]+|super-?user)\b",
-    r"\bnot (running as |run as )?root\b",
+/// How tests say that they skip themselves, in any case of letters. The word alone is not enough, as it is in many a
+/// program's honest output, and neither is a lack. What is in braces stands in [`WORDS`].
+const IDIOMS: [&str; 13] = [
+    // The word with nothing else, or as a label. Not `skipped: 0`.
+    r"^\W*skipp(ing|ed)[\s.!]*$",
+    r"^\W*(skipping|(?-i:SKIP(PED)?)):\s*[^\s\d]|^\W*(?-i:SKIP(PED)?([\])]|\s+[a-z/]|\W*$))",
+    // Said of a test.
+    r"{skip}.*\btests?(\b|_)",
+    r"^\W*(this |the )?test( \S+)? (is |was )?skipped\b",
     r"\b(ignoring|not running|bailing out of|aborting) (this |the )?test\b",
+    // With a privilege, or apart from it with something else that lacks.
+    r"{skip}.*{privilege}",
+    r"{privilege}.*{skip}",
+    r"{skip}.*([,;:.]\s|\(|\s[–—-]\s).*{lack}",
+    r"{lack}.*[,;:.(–—-].*{skip}",
+    // The lack of a privilege, which root has: not `requires root certificates`.
+    r"{requires} (the )?(cap_[a-z_]+|{rights})\b",
+    r#"{requires} (root|sudo|super-?user)(\W*$|["'`,.;:!?)]| (to|for|and|or|user)\b)"#,
+    r"(^\W*(root|sudo)|\bcap_[a-z_]+|\b{rights})( is| are)? (required|needed)\b",
+    r"\bnot (run|running|executing) as root\b|^\W*(not root|insufficient privileges?)\W*$",
 ];
+
+/// What the words in braces stand for.
+const WORDS: [(&str, &str); 5] = [
+    // No option `--skip`, and no method.
+    ("{skip}", r"(^|[^\w.-])skip(s|ped|ping)?\b"),
+    (
+        "{privilege}",
+        r"\b(not permitted|permission denied|(un)?privileged?|privileges|sudo|cap_[a-z_]+|e(perm|acces|nosys|notsup|opnotsupp)|(not|non-?|no|as|be|without|requires?|needs?) ?root|root (is )?(required|needed))\b",
+    ),
+    (
+        "{lack}",
+        r"\b(not (supported|available|found|installed|present|enabled)|unsupported|unavailable|no such|no /\S+|no \S+ support|does(n't| not) (support|exist)|too old|missing(\W*$|[,;:.])|kernel|requires?|needs?|lacks?|capabilit(y|ies)|permissions?)",
+    ),
+    ("{rights}", "(root|elevated|super-?user) (privileges?|permissions?|rights|access)"),
+    (
+        "{requires}",
+        r"\b((requires?|needs?|must|only)( to)?( be)?( runs?)?( this| it)?( as| with)?|run( this| it| the tests?)? (as|with))",
+    ),
+];
+
+/// The idioms as one pattern.
+fn usual() -> String {
+    let whole =
+        |pattern: String, (word, stands_for): &(&str, &str)| pattern.replace(word, stands_for);
+    WORDS.iter().fold(IDIOMS.join("|"), whole)
+}
 
 /// What a line of libtest's JSON has that says the same as `ignored, requires root`.
 const IGNORED: [&str; 3] = [r#"{ "type": "test", "#, r#""event": "ignored""#, r#""name": ""#];
@@ -30,7 +66,7 @@ const LONGEST: usize = 4 << 10;
 const MOST: usize = 50;
 
 /// Looks at output line by line, while it passes.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Watch {
     skips: Option<Regex>,
     test_line: Regex,
@@ -41,7 +77,7 @@ pub(crate) struct Watch {
 }
 
 /// What was found.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Found {
     /// Lines that show a skip, the first of them.
     pub(crate) skips: Vec<String>,
@@ -76,7 +112,7 @@ pub(crate) struct Panic {
     pub(crate) message: String,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Stream {
     line: Vec<u8>,
     /// Whether the last line began a panic's report.
@@ -88,11 +124,10 @@ struct Stream {
 impl Watch {
     /// With a pattern for skips, if they are to be found; an empty one stands for the usual phrases.
     pub(crate) fn new(skips: Option<&str>) -> anyhow::Result<Self> {
-        let usual = IDIOMS.join("|");
         let skips = skips
             .map(|pattern| {
-                let pattern = if pattern.is_empty() { &usual } else { pattern };
-                RegexBuilder::new(pattern)
+                let pattern = if pattern.is_empty() { usual() } else { pattern.to_owned() };
+                RegexBuilder::new(&pattern)
                     .case_insensitive(true)
                     .build()
                     .with_context(|| format!("--deny-skips={pattern}"))
@@ -195,19 +230,50 @@ mod tests {
         for said in [
             "test_mount requires root privileges. Skipping test.", // nix
             "test_x requires capability CAP_SYS_ADMIN. Skipping test.",
+            "INFO: skipping storage::mounts which needs root", // kata-containers
+            "test skipped, requires root",
             "skipping: requires root",
             "Skipping test_af_alg, kernel module not available",
+            "Skipping test_mount_tmpfs",
+            "Skipping this test in Actions",
             "Test requires root, skipping",
-            "This test must be run as root",
             "SKIP: not supported by this kernel",
+            "SKIP: no /dev/kvm",
+            "[SKIP] no netns",
+            "SKIPPED mounts_a_disk: no DISK in the environment",
             "Skipping: Operation not permitted",
+            "skipping: `node` is not available on PATH",
             "SKIPPED: EPERM",
+            "skipped: fixtures/big not present",
             "Skipping...",
             "mount: skipping, EACCES",
-            "warning: not running as root, nothing is tested",
+            "EPERM: skipping",
+            "ENOSYS, skipping",
+            "Operation not permitted; skipping",
+            "/dev/fuse not found, skipping",
+            "not privileged, skipping",
+            "skipping because not root",
+            "kernel too old, skipping",
+            "Skipping io_uring: kernel 4.19 too old",
+            "overlayfs is not supported here; skipping",
+            "Skipping containment replay: Z3 is unavailable",
+            "skip fonts: a.woff missing",
+            "test skipped",
+            "this test was skipped",
             "ignoring this test: no /dev/kvm",
             "test mount::binds ... skipped, needs CAP_SYS_ADMIN",
             "\u{1b}[33mskipping test\u{1b}[0m",
+            "This test must be run as root",
+            "You must be root to run this",
+            "Please run as root",
+            "warning: not running as root, nothing is tested",
+            "needs sudo",
+            "root privileges required",
+            "Root required",
+            "CAP_NET_ADMIN required",
+            "requires the CAP_NET_ADMIN capability",
+            "requires elevated privileges",
+            "insufficient privileges",
         ] {
             assert_eq!(found(Some(""), said).skips.len(), 1, "{said}");
         }
@@ -219,7 +285,31 @@ mod tests {
             "test src/kernel.rs - skip (line 3) ... ok",
             "skipping 3 bytes",
             "3 bytes skipped:",
+            "line 3: skipped",
+            "processed 10, skipped 0",
+            "    skipped: 0,",
+            "    skip: Some(10),",
+            "skipped: []",
+            "0 tests skipped",
+            "Running `cargo test -- --skip test_kmod`",
+            "lines.skip(3) // of the test",
+            "skipping whitespace",
+            "skipping root element",
+            "skipping unsupported extension",
+            "skipping kernel 5.4",
+            "skipping capability negotiation",
+            "Skipping entry a because it already exists",
+            "Skipping bad row in chunk 1: bad",
+            "missing field x, skipping",
+            "frame too small, skipping",
+            "/a is not a directory, skipping",
             "the root of the tree",
+            "requires root certificate",
+            "needs root hash",
+            "node 5 is not root",
+            "document root required",
+            "field `root` is required",
+            "Error: Permission denied (os error 13)",
             "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out",
         ] {
             assert_eq!(found(Some(""), said).skips, [] as [&str; 0], "{said}");

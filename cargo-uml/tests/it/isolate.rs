@@ -1,8 +1,11 @@
 //! Tests of one binary apart from each other, and what is read from their output.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 
-use crate::package::{Package, TESTS, output, text};
+use crate::fixture::{real_kernel, script};
+use crate::package::{Package, TESTS, killed, output, text};
 
 /// Every way in which a test ends.
 const ENDS: &str = r#"
@@ -107,15 +110,112 @@ fn libtests_own_options_hold() {
     };
     let named = run(&["passes", "ignored", "--include-ignored", "--nocapture"]);
     assert!(named.contains("2 passed; 0 failed; 0 ignored"), "{named}");
-    assert!(named.contains("said by passes"), "{named}");
+    assert!(named.contains("said by passes\n"), "{named}");
     let exact = run(&["--exact", "panics_as_said", "--test-threads=1"]);
     assert!(exact.contains("1 passed; 0 failed"), "{exact}");
     let only = run(&["--ignored"]);
     assert!(only.contains("1 passed; 0 failed"), "{only}");
     let without = run(&["--skip", "e", "--skip", "panics", "--skip", "exits", "--skip", "aborts"]);
     assert!(without.contains("test result: ok. 0 passed"), "{without}");
+    for shows in ["--nocapture", "--show-output"] {
+        let all = run(&[shows, "--test-threads=1", "--skip", "kernel"]);
+        // Of its harness in the guest no line is there, nor is the output of one that failed there twice.
+        let count = |what: &str| all.matches(what).count();
+        assert_eq!([count("test result:"), count("running ")], [1, 1], "{shows}: {all}");
+        assert_eq!([count("said by passes"), count("before it")], [1, 1], "{shows}: {all}");
+    }
     let zero = run(&["--test-threads=0"]);
     assert!(zero.contains("must not be 0"), "{zero}");
+}
+
+/// What a test says is there while it runs.
+#[test]
+fn output_that_is_not_captured_comes_at_once() {
+    let package = Package::new();
+    package.write(
+        "tests/waits.rs",
+        "#[test]\nfn waits() { println!(\"it waits\"); loop { std::thread::park() } }",
+    );
+    let dir = tempfile::Builder::new().prefix("waits-").tempdir_in("/dev/shm").unwrap();
+    let options = ["test", "--isolate", "--timeout", "30s", "--test", "waits", "--", "--nocapture"];
+    let mut run = package.uml(&options);
+    run.env("UML_TEST_RUN_DIR", dir.path()).stdin(Stdio::null());
+    let mut running = run.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(running.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let is_said = lines.any(|line| line.ends_with("it waits"));
+    let is_running = fs::read_dir(dir.path()).unwrap().count() > 0;
+    killed(&mut running, 15);
+    assert!(is_said && is_running);
+}
+
+#[test]
+fn each_test_has_the_kernel_that_is_named() {
+    let package = Package::new();
+    package.write("tests/two.rs", TESTS);
+    let kernel = real_kernel();
+    let mut run = package.uml(&["test", "--isolate", "--kernel"]);
+    run.arg(&kernel).args(["--test", "two"]).env("UML_TEST_KERNEL", "/nonexistent");
+    let said = output(&mut run);
+    assert!(said.status.success(), "{}", text(&said));
+    assert!(text(&said).contains("test result: ok. 2 passed; 0 failed"), "{}", text(&said));
+}
+
+/// A report without an error would look good.
+#[test]
+fn the_report_has_an_error_where_no_guest_came_up() {
+    let package = Package::new();
+    package.write("tests/two.rs", TESTS);
+    let dead = "init=/nonexistent rdinit=/nonexistent";
+    let more = ["--isolate", "--junit=r.xml", "--cmdline", dead, "--test", "two"];
+    let said = output(&mut package.uml(&[&["test"], &more[..]].concat()));
+    // cargo's, of a runner that ended with 125.
+    assert_eq!(said.status.code(), Some(125), "{}", text(&said));
+    let report = fs::read_to_string(package.path().join("r.xml")).unwrap();
+    assert!(report.contains(r#"tests="1""#) && report.contains(r#"errors="1""#), "{report}");
+    assert!(report.contains("plain/two") && report.contains("while booting"), "{report}");
+
+    // And where the binary is none that a guest runs, as a linker makes it that is another machine's.
+    let [linker, foreign] = ["linker", "foreign"].map(|name| package.path().join(name));
+    let mut elf = fs::read("/bin/true").unwrap();
+    elf[18] = 0xb7; // the machine: AArch64
+    fs::write(&foreign, elf).unwrap();
+    let links = "while [ \"$1\" != -o ]; do shift; done; cp \"${0%/*}/foreign\" \"$2\"\n";
+    script(&linker, links);
+    let config = format!("[target.x86_64-unknown-linux-gnu]\nlinker = {linker:?}\n");
+    package.write(".cargo/config.toml", &config);
+    let said = output(&mut package.uml(&["test", "--isolate", "--junit=r.xml", "--test", "two"]));
+    assert_eq!(said.status.code(), Some(126), "{}", text(&said));
+    let report = fs::read_to_string(package.path().join("r.xml")).unwrap();
+    assert!(report.contains(r#"errors="1""#) && report.contains("Aarch64"), "{report}");
+}
+
+/// libtest's own JSON as it is, and the report's.
+#[test]
+fn json_is_whole() {
+    let package = Package::new();
+    let more = "#[test]\nfn says() { println!(\"{{ said\"); eprintln!(\"too\"); }\n\
+                #[test]\nfn fails() { println!(\"before\"); panic!() }\n";
+    package.write("tests/two.rs", &(TESTS.to_owned() + more));
+    let json = ["--", "-Zunstable-options", "--format", "json", "--skip", "second"];
+    for options in [&[][..], &["--isolate"]] {
+        let all = [&["test", "--test", "two"], options, &json[..]].concat();
+        let said = output(package.uml(&all).env("RUSTC_BOOTSTRAP", "1"));
+        assert_eq!(said.status.code(), Some(101), "{}", text(&said));
+        let stdout = String::from_utf8(said.stdout).unwrap();
+        let events: Vec<serde_json::Value> = stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}: {stdout}")))
+            .collect();
+        let count = |kind: &str, event: &str| {
+            let is_one =
+                |found: &&serde_json::Value| found["type"] == kind && found["event"] == event;
+            events.iter().filter(is_one).count()
+        };
+        assert_eq!([count("suite", "started"), count("suite", "failed")], [1, 1], "{stdout}");
+        assert_eq!([count("test", "ok"), count("test", "failed")], [2, 1], "{stdout}");
+        let last = events.last().unwrap();
+        assert_eq!([&last["passed"], &last["failed"]], [2, 1], "{stdout}");
+    }
 }
 
 #[test]

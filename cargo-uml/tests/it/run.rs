@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit};
 
-use crate::fixture::{DEADLINE, real_kernel};
+use crate::fixture::{DEADLINE, real_kernel, script};
 use crate::package::{
     Package, Running, TESTS, becomes_empty, has_nextest, killed, output, text, uml,
 };
@@ -408,6 +408,86 @@ fn the_directories_that_variables_name_are_there() {
     assert_eq!(text(&said), "");
 }
 
+/// A prefix with a program that reads a file beside it, in a new directory.
+fn tool(place: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir_in(place).unwrap();
+    fs::create_dir_all(dir.path().join("tool/share")).unwrap();
+    fs::write(dir.path().join("tool/share/word"), "found\n").unwrap();
+    script(&dir.path().join("tool/bin/the-tool"), "cat \"${0%/*}/../share/word\"\n");
+    dir
+}
+
+#[test]
+fn programs_of_the_path_are_there_with_what_is_beside_them() {
+    let (below, other) = (tool("/tmp"), tool("/tmp"));
+    // Not all of /tmp for that, also if it is in PATH itself.
+    let bin = below.path().join("tool/bin");
+    let path = format!("{}:/tmp:{}", bin.display(), std::env::var("PATH").unwrap());
+    let asks = format!("the-tool; test ! -e {}", other.path().display());
+    let mut exec = uml(&["exec", "sh", "-c", &asks]);
+    let said = output(exec.env("PATH", &path).env_remove("TMPDIR"));
+    assert!(said.status.success() && said.stdout == b"found\n", "{}", text(&said));
+}
+
+/// As NixOS has all of its PATH, and the shell: `/run/current-system/sw/bin`.
+#[test]
+fn programs_of_the_path_may_be_found_by_way_of_a_link() {
+    let (elsewhere, links) = (tool("/var/tmp"), tempfile::tempdir_in("/tmp").unwrap());
+    let link = links.path().join("current");
+    std::os::unix::fs::symlink(elsewhere.path(), &link).unwrap();
+    let bin = link.join("tool/bin");
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let said = output(uml(&["exec", "the-tool"]).env("PATH", &path).env_remove("TMPDIR"));
+    assert!(said.status.success() && said.stdout == b"found\n", "{}", text(&said));
+    let mut shell = uml(&["shell"]);
+    let said = output(shell.env("SHELL", bin.join("the-tool")).env_remove("TMPDIR"));
+    assert!(said.status.success() && said.stdout == b"found\n", "{}", text(&said));
+}
+
+/// Three ways to have it elsewhere, below `/tmp`.
+#[test]
+fn the_target_directory_is_there_wherever_it_is() {
+    let package = Package::new();
+    package.write(
+        "tests/writes.rs",
+        "#[test]\nfn writes() { std::fs::write(concat!(env!(\"CARGO_TARGET_TMPDIR\"), \"/x\"), \"x\").unwrap() }",
+    );
+    let target = tempfile::tempdir_in("/tmp").unwrap();
+    let target = target.path().to_str().unwrap();
+    let config = format!("[build]\ntarget-dir = {target:?}\n");
+    let test = |way: &[&str]| {
+        let mut test = package.uml(&[way, &["--test", "writes"]].concat());
+        let said = output(test.env_remove("TMPDIR"));
+        assert!(said.status.success(), "{way:?}: {}", text(&said));
+    };
+    test(&["test", "--target-dir", target]);
+    package.write(".cargo/config.toml", &config);
+    test(&["test"]);
+    if has_nextest() {
+        test(&["nextest", "run"]);
+    }
+}
+
+#[test]
+fn the_network_is_the_guests_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = "#include <arpa/inet.h>\n#include <errno.h>\n#include <stdlib.h>\n\
+                  int main(int argc, char **argv) {\n    \
+                      struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(atoi(argv[1])) };\n    \
+                      to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);\n    \
+                      int fd = socket(AF_INET, SOCK_STREAM, 0);\n    \
+                      return connect(fd, (struct sockaddr *)&to, sizeof to) ? errno : 0;\n}\n";
+    let connect = compiled(dir.path(), source, &[]);
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port().to_string();
+    assert!(output(Command::new(&connect).arg(&port)).status.success(), "the host has it");
+    let said = output(uml(&["exec"]).arg(&connect).arg(&port));
+    assert_eq!(said.status.code(), Some(nix::libc::ECONNREFUSED), "{}", text(&said));
+    let said = text(&output(&mut uml(&["exec", "cat", "/proc/net/dev"])));
+    let devices: Vec<_> = said.lines().skip(2).map(|line| line.split(':').next()).collect();
+    assert_eq!(devices, [Some("    lo")], "{said}");
+}
+
 #[test]
 fn the_console_says_why_a_guest_does_not_boot() {
     let mut command = uml(&["exec", "--cmdline", "init=/nonexistent rdinit=/nonexistent", "true"]);
@@ -472,6 +552,36 @@ fn the_guest_goes_with_cargo() {
     }
 }
 
+/// While a binary's tests are listed in a guest, while those of its tests boot, and while those run.
+#[test]
+fn the_guests_of_isolated_tests_go_with_cargo_at_any_moment() {
+    let package = Package::new();
+    let waits = "() { std::thread::sleep(std::time::Duration::from_secs(600)) }\n";
+    package.write("tests/two.rs", &format!("#[test]\nfn a{waits}#[test]\nfn b{waits}"));
+    let built = output(&mut package.uml(&["test", "--test", "two", "--no-run"]));
+    assert!(built.status.success(), "{}", text(&built));
+    let pauses = [0, 5, 15, 30, 45, 60, 90, 200].map(Duration::from_millis);
+    for (signal, pause) in [9, 15, 2, 1].into_iter().cycle().zip(pauses) {
+        let dir = tempfile::Builder::new().prefix("gone-").tempdir_in("/dev/shm").unwrap();
+        let mut run = package.uml(&["test", "--isolate", "--test", "two"]);
+        run.env("UML_TEST_RUN_DIR", dir.path()).stdin(Stdio::null());
+        let mut running = Running::start(run.stdout(Stdio::null()).stderr(Stdio::null()));
+        first_guest(dir.path());
+        std::thread::sleep(pause);
+        running.killed(signal);
+        becomes_empty(dir.path(), (signal, pause));
+    }
+}
+
+/// Waits until a guest has something in their directory.
+fn first_guest(dir: &Path) {
+    let deadline = Instant::now() + DEADLINE;
+    while fs::read_dir(dir).unwrap().count() == 0 {
+        assert!(Instant::now() < deadline, "no guest was started");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// Its doctests are rustdoc's, which goes on without cargo.
 #[test]
 fn the_guests_of_doctests_go_with_cargo() {
@@ -484,11 +594,7 @@ fn the_guests_of_doctests_go_with_cargo() {
     let mut running = package.uml(&["test", "--doc"]);
     running.env("UML_TEST_RUN_DIR", dir.path()).stdin(Stdio::null());
     let mut running = Running::start(running.stdout(Stdio::null()).stderr(Stdio::null()));
-    let deadline = Instant::now() + DEADLINE;
-    while fs::read_dir(dir.path()).unwrap().count() == 0 {
-        assert!(Instant::now() < deadline, "no doctest runs");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    first_guest(dir.path());
     running.killed(9);
     // rustdoc's next program would start another guest, in a directory that is empty for a moment.
     running.group_ends();

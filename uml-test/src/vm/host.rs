@@ -45,6 +45,11 @@ impl Host {
         crate::guest::is_inside()
     }
 
+    /// The target directory that cargo built an executable in, as far as there is one.
+    pub fn target_dir(executable: &Path) -> Option<PathBuf> {
+        super::paths::target_dir(executable)
+    }
+
     /// The settings.
     pub fn config(&self) -> &Config {
         &self.config

@@ -10,6 +10,21 @@ use crate::config::{variable, workspace_dir};
 /// What a guest has of its own.
 const FRESH: [&str; 3] = ["/tmp", "/run", "/dev/shm"];
 
+/// What a guest's own filesystems hide of the host's `PATH`: its directories, and of one that is called `bin` all that it
+/// belongs to, as programs have files beside it. A directory that is such a filesystem itself stays the guest's own.
+fn program_dirs() -> Vec<PathBuf> {
+    let is_below =
+        |dir: &Path| FRESH.iter().any(|own| dir.starts_with(own) && dir != Path::new(own));
+    let whole = |dir: PathBuf| match dir.parent() {
+        Some(parent) if (dir.ends_with("bin") || dir.ends_with("sbin")) && is_below(parent) => {
+            parent.to_owned()
+        }
+        _ => dir,
+    };
+    let path = variable("PATH").unwrap_or_default();
+    std::env::split_paths(&path).filter(|dir| is_below(dir)).map(whole).collect()
+}
+
 /// The directory that a variable names, if it is not a guest's own anyhow.
 fn place(name: &str) -> Option<PathBuf> {
     let canonical = |path: &Path| path.canonicalize().ok();
@@ -37,6 +52,7 @@ pub(super) fn keep(manifest_dir: &Path, more: &[PathBuf]) -> Vec<PathBuf> {
         paths.push(executable);
     }
     paths.extend_from_slice(more);
+    paths.extend(program_dirs());
     let named = ["CARGO_TARGET_DIR", "CARGO_TARGET_TMPDIR", "CARGO_HOME", "RUSTUP_HOME"];
     paths.extend(named.iter().filter_map(|name| variable(name)).map(PathBuf::from));
     // Programs take them to be there. As a guest's own they are there, and fresh.
@@ -87,7 +103,10 @@ fn links(path: &Path) -> Vec<PathBuf> {
 
 /// The target directory that an executable lies in: cargo marks it with a cache tag.
 pub(crate) fn target_dir(executable: &Path) -> Option<PathBuf> {
-    executable.ancestors().skip(1).find(|dir| dir.join("CACHEDIR.TAG").exists()).map(Path::to_owned)
+    // One that was there before has no tag, but what cargo knows of the compiler.
+    let has = |dir: &Path, name: &str| dir.join(name).exists();
+    let is_one = |dir: &&Path| has(dir, "CACHEDIR.TAG") || has(dir, ".rustc_info.json");
+    executable.ancestors().skip(1).find(is_one).map(Path::to_owned)
 }
 
 #[cfg(test)]
