@@ -51,10 +51,11 @@
 //!   its upper directory on a tmpfs of its own.
 //! - A cached kernel with a `modules` directory beside it has that as `/lib/modules`: `modprobe`
 //!   works, and so does the kernel's own loading of modules, if the host has `/sbin/modprobe`.
-//! - `lo` is up, the hostname is `uml-test`, the clock starts as the host's (a kernel of your own with
-//!   `CONFIG_RTC_HCTOSYS` and a clock device sets it by that instead). As an init system does,
-//!   every controller of cgroup2 is enabled below the root group, ping sockets
-//!   (`net.ipv4.ping_group_range`) and /dev/fuse, /dev/net/tun and /dev/vsock are everybody's.
+//! - `lo` is up and the only interface: no internet, nothing of the host's `localhost`. The hostname is
+//!   `uml-test`, and the clock starts as the host's (a kernel of your own with `CONFIG_RTC_HCTOSYS` and a
+//!   clock device sets it by that instead). As an init system does, every controller of cgroup2 is
+//!   enabled below the root group, ping sockets (`net.ipv4.ping_group_range`) and /dev/fuse,
+//!   /dev/net/tun and /dev/vsock are everybody's.
 //!
 //! # Verdicts
 //!
