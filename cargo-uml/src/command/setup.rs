@@ -46,8 +46,8 @@ enum Default {
     Due { order: Order, is_replaceable: bool },
 }
 
-/// What is outdated may be replaced, what is damaged may not: who chose it is to know.
-fn outdated(choice: Choice) -> Result<Default, Error> {
+/// What is missing or outdated may be another, what is damaged may not: who chose it is to know.
+fn missing_or_outdated(choice: Choice) -> Result<Default, Error> {
     let is_replaceable = matches!(choice, Choice::Version(_));
     Ok(Default::Due { order: plain(choice)?, is_replaceable })
 }
@@ -64,7 +64,7 @@ fn plain(choice: Choice) -> Result<Order, Error> {
 fn default(cache: &Cache, reporter: &Reporter) -> Result<Default, Error> {
     let kernel = match cache.named("default") {
         Ok(kernel) => kernel,
-        Err(Error::UnknownKernel { .. }) => return outdated(Choice::Best),
+        Err(Error::UnknownKernel { .. }) => return missing_or_outdated(Choice::Best),
         Err(error) => {
             // Its name is all that is known.
             let Error::DamagedKernel { name, id, .. } = &error else { return Err(error) };
@@ -76,7 +76,7 @@ fn default(cache: &Cache, reporter: &Reporter) -> Result<Default, Error> {
         }
     };
     if !is_current(&kernel, &plain(Choice::Best)?.recipe()) {
-        return outdated(as_chosen(&kernel));
+        return missing_or_outdated(as_chosen(&kernel));
     }
     if kernel.is_intact() {
         return Ok(Default::Fit(kernel));
