@@ -45,7 +45,7 @@ use proc_macro::TokenStream;
 /// | `mem = "256M"` | the guest's memory: a whole number with `K`, `M` or `G`, at least `32M` |
 /// | `cmdline = "quiet loglevel=7"` | kernel arguments, after the configured ones |
 /// | `env(NAME = "value", OTHER = "x")` | environment variables of the test |
-/// | `rw_dir = "path"` | an existing host directory that the guest may write, relative to the package; may be repeated |
+/// | `rw_dir = "path"` | an existing host directory that the guest may write, relative to the package; not `/` or `/dev`, nor in `/proc` or `/sys`; may be repeated |
 /// | `kernel = ">=6.7"` | versions of the kernel that the test is for: `>=`, `>`, `<`, `<=` or `=` and two or three numbers; `">=6.1, <6.13"` has to be both. Only the numbers given are compared: 6.12.9 is `=6.12` and not `>6.12` |
 /// | `config = ["CONFIG_BTRFS_FS", "CONFIG_HZ=100"]` | options that the kernel has to be built with: `CONFIG_X` (built in or a module), or with the value that a `.config` has, `=n` for one that is not set |
 ///

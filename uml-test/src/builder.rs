@@ -58,9 +58,9 @@ impl VmBuilder {
         self.with(|config| config.cmdline.extend(words))
     }
 
-    /// A host directory that the guest may write, at the same path, also where a link leads there;
-    /// everything else it writes is thrown away. A relative path starts at the package's directory, or where no package is known at
-    /// the working directory.
+    /// A host directory that the guest may write, at the same path, also by way of a link if it is
+    /// named so; everything else it writes is thrown away. A relative path starts at the package's
+    /// directory, or where no package is known at the working directory.
     pub fn rw_dir(self, path: impl AsRef<Path>) -> Self {
         let path = self.manifest_dir.join(path);
         self.with(|config| config.rw_dirs.push(RwDir::at_its_path(path)))
@@ -74,8 +74,8 @@ impl VmBuilder {
     }
 
     /// A host path that the guest's commands find where it is also below `/tmp`, `/run` and
-    /// `/dev/shm`, which are fresh and empty in a guest, and links there that lead to it. The working
-    /// directory, the package, this executable with its target directory, the programs of `PATH`, and
+    /// `/dev/shm`, which are fresh and empty in a guest, also by way of a link if it is named so. The
+    /// working directory, the package, this executable with its target directory, the programs of `PATH`, and
     /// what `TMPDIR` and `XDG_RUNTIME_DIR` name are found anyway. One that does not exist is no error.
     pub fn keep(self, path: impl Into<PathBuf>) -> Self {
         self.with(|config| config.keep.push(path.into()))

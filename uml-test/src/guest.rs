@@ -231,7 +231,9 @@ impl BodyStreams {
         let _ = std::io::stdout().flush();
         // SAFETY: standard output is open: the agent gave it.
         let stdout = unsafe { BorrowedFd::borrow_raw(1) };
+        // Out of the way of the numbers that bodies may count on, if the limit of open files leaves room.
         let harness = fcntl(stdout, FcntlArg::F_DUPFD_CLOEXEC(100))
+            .or_else(|_| fcntl(stdout, FcntlArg::F_DUPFD_CLOEXEC(3)))
             .ok()
             // SAFETY: F_DUPFD made this descriptor; nobody else owns it.
             .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });

@@ -43,7 +43,7 @@
 //! - Memory is reserved without looking at how much there is (`vm.overcommit_memory` is 1). What uses more
 //!   than the guest has is killed, and the failure says so.
 //! - `/tmp`, `/run` and `/dev/shm` are fresh tmpfs; what cargo needs below them (the executable,
-//!   the working, package, workspace and target directories, links that lead to them) is still there, and
+//!   the working, package, workspace and target directories, links by way of which they are named) is still there, and
 //!   so are the directories of `PATH` (of `X/bin` all of `X`) and what `TMPDIR`, `XDG_RUNTIME_DIR` and
 //!   `/etc/resolv.conf` lead to. /proc, /sys, /dev, cgroup2, securityfs, debugfs, configfs, mqueue, bpf
 //!   and, where the kernel has it, tracefs are the guest's own.
@@ -131,7 +131,6 @@
 //! - User space in a guest is slower: 8 to 14 µs a system call, about 20 µs a page fault.
 //!   Computation runs at full speed.
 //! - No kprobes, uprobes, perf events, BPF JIT, huge pages, NUMA, no hardware.
-//! - No network but the guest's own `lo`: neither the internet nor what listens on the host's `localhost`.
 //! - One of the host's CPUs per guest; the processors of a kernel with `smp` share it.
 //! - A child that a test leaves behind may lose output that it writes after the test's end.
 //!

@@ -45,6 +45,10 @@ impl Host {
         false
     }
 
+    pub fn target_dir(_: &Path) -> Option<PathBuf> {
+        None
+    }
+
     pub fn of(_: &Path) -> Result<Self, Error> {
         Err(Error::Unsupported { reason: REASON })
     }

@@ -591,3 +591,15 @@ fn an_rw_dir_is_where_a_link_below_tmp_says_too() {
     vm.shutdown().unwrap();
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
 }
+
+#[test]
+fn a_kept_file_below_tmp_is_where_a_link_elsewhere_leads() {
+    let fresh = tempfile::tempdir_in("/tmp").unwrap();
+    let visible = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let (file, link) = (fresh.path().join("file"), visible.path().join("link"));
+    fs::write(&file, "words\n").unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let read = |vm: &Vm| vm.command("cat").arg(&link).output().unwrap();
+    assert!(!read(&boot()).status.success());
+    assert_eq!(text(&read(&Vm::builder().keep(&link).boot().unwrap())), ("words\n", ""));
+}

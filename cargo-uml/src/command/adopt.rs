@@ -145,7 +145,9 @@ impl Foreign<'_> {
                     flavours: Vec::new(),
                     fragments: Vec::new(),
                     modules_from: match self.provenance {
-                        Provenance::Adopted => self.modules.clone(),
+                        Provenance::Adopted => {
+                            self.modules.as_ref().map(|path| path.display().to_string())
+                        }
                         _ => None,
                     },
                     recipe: String::new(),

@@ -1,7 +1,6 @@
 //! `kernel.toml`: what a cached kernel is, beside it.
 
 use std::fmt;
-use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -44,7 +43,7 @@ pub(crate) struct Metadata {
     pub(crate) fragments: Vec<String>,
     /// Where the user had its modules; `None` for those of the distribution's package and where there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) modules_from: Option<PathBuf>,
+    pub(crate) modules_from: Option<String>,
     /// [`super::identity::recipe`] of the build; empty if it was not built here.
     pub(crate) recipe: String,
     /// First line of `gcc --version`, or what the kernel's configuration says of it.
@@ -81,8 +80,7 @@ impl Metadata {
             Provenance::Adopted => {
                 let path = self.source.rsplit_once(" sha256:").map_or("PATH", |(path, _)| path);
                 let modules = self.modules_from.as_ref();
-                let modules = modules
-                    .map_or_else(String::new, |path| format!(" --modules {}", path.display()));
+                let modules = modules.map_or_else(String::new, |path| format!(" --modules {path}"));
                 return format!("cargo uml kernel adopt {path}{modules} --name {name}");
             }
         };

@@ -66,8 +66,8 @@ pub(crate) fn run(
         Streams::Passed => command.attach(),
         Streams::Terminal => terminal::run(&mut command)?,
         Streams::Watched(watch) => {
-            // As `attach` does of itself.
-            if OutputStream::are_one_file() {
+            // As `attach` does of itself. But a skip is looked for in whole lines, which both streams together may tear.
+            if OutputStream::are_one_file() && !watch.looks_for_skips() {
                 command.stderr_to_stdout();
             }
             let watch = Arc::new(Mutex::new(watch));
@@ -256,16 +256,16 @@ fn boot(
     Ok((builder.boot()?, keeps))
 }
 
-/// Directories that the program needs and that may lie below `/tmp`: its own, as rustdoc has doctests there, and the target
-/// directory that it was built in, whose files its tests may know the paths of; those with libraries. Not `/tmp` itself,
-/// which is to be fresh.
+/// Directories that the program needs and that may lie below `/tmp`: its own, as rustdoc has doctests there, and the
+/// target directory that it was built in, whose files its tests may know the paths of; those with libraries. Not `/tmp`
+/// itself, which is to be fresh.
 fn hidden_dirs(program: &OsStr) -> Vec<PathBuf> {
     let libraries = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
     let program = Path::new(program);
     let mut dirs: Vec<PathBuf> = std::env::split_paths(&libraries).collect();
     dirs.extend(program.parent().map(Path::to_owned));
     dirs.extend(uml_test::Host::target_dir(program));
-    dirs.retain(|dir| dir.components().count() > 2);
+    dirs.retain(|dir| dir.canonicalize().is_ok_and(|dir| dir.components().count() > 2));
     dirs
 }
 

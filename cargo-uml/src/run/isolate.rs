@@ -152,7 +152,8 @@ pub(crate) fn run(
             took: Duration::ZERO,
         }));
         results.sort_by(|one, other| one.name.cmp(&other.name));
-        junit::add(path, &record::binary(program), &results)?;
+        junit::add(path, &record::binary(program), &results)
+            .unwrap_or_else(|error| super::no_verdict(&error, reporter));
     }
     Ok(Isolated::Reported { is_good: !has_failed })
 }
@@ -165,27 +166,6 @@ fn not_taken(error: &clap::Error) -> Isolated {
     }
     let argument = error.get(clap::error::ContextKind::InvalidArg);
     Isolated::UnknownArgument(argument.map_or_else(|| "given".to_owned(), ToString::to_string))
-}
-
-/// What the run of a whole binary came to.
-pub(crate) fn outcome_of_whole(ended: &Ended, denied_skip: Option<&str>) -> Outcome {
-    match (ended.is_success(), denied_skip) {
-        (true, None) => Outcome::Passed,
-        (true, Some(line)) => Outcome::Failed { word: "failed", reason: skipped_itself(line) },
-        (false, _) => Outcome::Failed { word: ended.word(), reason: ended.shown() },
-    }
-}
-
-/// Reports a binary that was run whole, or was to be run.
-pub(crate) fn add_whole(
-    report: &Path,
-    program: &OsStr,
-    outcome: Outcome,
-    took: Duration,
-) -> anyhow::Result<()> {
-    let name = "the whole binary".to_owned();
-    let result = TestResult { name, outcome, output: Vec::new(), took };
-    junit::add(report, &record::binary(program), &[result])
 }
 
 /// The tests that the arguments select; `None` where what the program lists is no list.
@@ -286,6 +266,9 @@ impl Binary {
         let mut command = guest.command(&self.program, &arguments.map(OsString::from));
         let listener = Listener::new(name, self.watch.clone(), self.shows == Shows::AsItComes);
         let listener = Arc::new(Mutex::new(listener));
+        if self.shows == Shows::AsItComes && OutputStream::are_one_file() {
+            command.stderr_to_stdout();
+        }
         let theirs = Arc::clone(&listener);
         let result = command.stream(move |stream, data| {
             theirs.lock().unwrap_or_else(PoisonError::into_inner).hear(stream, data);

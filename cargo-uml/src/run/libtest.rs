@@ -134,9 +134,8 @@ pub(super) struct Verdict {
 }
 
 impl Verdict {
-    /// The last line of its kind: a daemon that the test started may go on talking.
-    pub(super) fn of(stdout: &str) -> Option<Self> {
-        let line = stdout.lines().rev().find_map(|line| line.strip_prefix("test result: "))?;
+    pub(super) fn of(line: &str) -> Option<Self> {
+        let line = line.strip_prefix("test result: ")?;
         let count = |word: &str| {
             let (before, _) = line.split_once(word)?;
             before.trim_end().rsplit(' ').next()?.parse().ok()

@@ -15,21 +15,20 @@ pub(crate) mod program;
 mod record;
 mod terminal;
 mod watch;
+mod whole;
 
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use self::guest::{EXIT_NO_VERDICT, EXIT_NOT_EXECUTABLE, Ended, Streams};
-use self::isolate::{Isolated, Outcome};
-use self::options::{GuestOptions, RunnerOptions, TestOptions};
+use self::guest::{EXIT_NO_VERDICT, EXIT_NOT_EXECUTABLE, Streams};
+use self::isolate::Isolated;
+use self::options::{GuestOptions, RunnerOptions};
 use self::program::Program;
-use self::watch::{Found, Watch};
 use crate::report::Reporter;
 
 #[derive(Debug, clap::Args)]
@@ -144,7 +143,7 @@ pub(crate) fn runner(arguments: &RunnerArguments, reporter: &'static Reporter) -
         Ok(Program::Foreign(reason)) => {
             let reason = format!("can't run {}: {reason}", program.display());
             reporter.note(format_args!("cargo uml: {reason}"));
-            report_untried(options, program, reason, reporter);
+            whole::report_untried(options, program, reason, reporter);
             std::process::exit(EXIT_NOT_EXECUTABLE.into())
         }
         Ok(Program::DrivesGuests) => {
@@ -172,12 +171,12 @@ pub(crate) fn runner(arguments: &RunnerArguments, reporter: &'static Reporter) -
             let ran = if options.test.isolate && is_test(Path::new(program)) {
                 isolated(options, program, rest, reporter)
             } else {
-                whole(options, program, rest, reporter)
+                whole::run(options, program, rest, reporter)
             };
             match ran {
                 Ok(never) => match never {},
                 Err(error) => {
-                    report_untried(options, program, format!("{error:#}"), reporter);
+                    whole::report_untried(options, program, format!("{error:#}"), reporter);
                     no_verdict(&error, reporter)
                 }
             }
@@ -208,125 +207,7 @@ fn isolated(
             "cargo uml: {name} does not list its tests as libtest does; one guest for all of it"
         )),
     }
-    whole(options, program, arguments, reporter)
-}
-
-/// Runs a program in one guest, and ends this process as it ends. Returns only why that is not known.
-fn whole(
-    options: &RunnerOptions,
-    program: &OsStr,
-    arguments: &[OsString],
-    reporter: &Reporter,
-) -> anyhow::Result<Infallible> {
-    let started = Instant::now();
-    let (ended, found) = watched(options, program, arguments)?;
-    record::of_run(options, program, arguments, &ended, &found, started, reporter);
-    let outcome = isolate::outcome_of_whole(&ended, found.denied(&options.test));
-    report(options, program, outcome, started.elapsed())?;
-    conclude(ended, &found, &options.test, reporter)
-}
-
-/// Adds a test binary that was run whole to the JUnit report, if there is to be one.
-fn report(
-    options: &RunnerOptions,
-    program: &OsStr,
-    outcome: Outcome,
-    took: Duration,
-) -> anyhow::Result<()> {
-    match &options.test.junit {
-        Some(path) if is_test(Path::new(program)) => {
-            isolate::add_whole(path, program, outcome, took)
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Has the JUnit report say of a test binary that it was not run: one without it would look good.
-fn report_untried(options: &RunnerOptions, program: &OsStr, reason: String, reporter: &Reporter) {
-    let outcome = Outcome::Failed { word: guest::INFRASTRUCTURE, reason };
-    if let Err(error) = report(options, program, outcome, Duration::ZERO) {
-        reporter.error(&error);
-    }
-}
-
-/// Runs a program in one guest, its output looked at where that is asked for.
-fn watched(
-    options: &RunnerOptions,
-    program: &OsStr,
-    arguments: &[OsString],
-) -> anyhow::Result<(Ended, Found)> {
-    let denied = options.test.deny_skips.as_deref();
-    if denied.is_none() && !github::is_here() && !record::is_wanted() {
-        return guest::run(&options.guest, program, arguments, &[], Streams::Passed);
-    }
-    // libtest does not show what passing tests wrote, which is what tells.
-    let variables: &[_] = if denied.is_some() { &[("RUST_TEST_NOCAPTURE", "1")] } else { &[] };
-    let streams = Streams::Watched(Box::new(Watch::new(denied)?));
-    guest::run(&options.guest, program, arguments, variables, streams)
-}
-
-/// Says what was seen, and ends this process as the program ended, unless its success was none.
-fn conclude(ended: Ended, found: &Found, options: &TestOptions, reporter: &Reporter) -> ! {
-    if !ended.is_success() && github::is_here() {
-        for annotation in annotations(&ended, found) {
-            reporter.note(annotation);
-        }
-    }
-    if found.denied(options).is_some() {
-        reporter.note("cargo uml: tests skipped themselves, which --deny-skips denies:");
-        for line in &found.skips {
-            reporter.note(format_args!("    {line}"));
-            if github::is_here() {
-                reporter.note(github::failure("a test skipped itself", line));
-            }
-        }
-        if ended.is_success() {
-            ended.tell_files(reporter);
-            std::process::exit(EXIT_TESTS_FAILED);
-        }
-    }
-    ended.pass_on(reporter)
-}
-
-/// The annotations of a run that was no success.
-///
-/// A passing test may panic too: where libtest says which have failed, only their panics count, or with one such test
-/// the last panic, as under libtest-mimic threads have no test's name. Each of those tests has an
-/// annotation, also where no panic is known to be its own. So has the end of a run that crashed, which failed tests do
-/// not explain, or of which nothing else is known.
-fn annotations(ended: &Ended, found: &Found) -> Vec<String> {
-    if let Some(test) = found.failed.first().filter(|_| found.failed.len() == 1)
-        && let Some(panic) = found.panic_of(test)
-        && (panic.thread == *test || UNNAMED.contains(&&*panic.thread))
-    {
-        let mut all = vec![github::panic(panic)];
-        all.extend(unexplained(ended));
-        return all;
-    }
-    let counts =
-        |panic: &&watch::Panic| found.failed.is_empty() || found.failed.contains(&panic.thread);
-    let panics: Vec<&watch::Panic> = found.panics.iter().filter(counts).collect();
-    let has_panicked = |test: &String| panics.iter().any(|panic| panic.thread == *test);
-    let failed = found.failed.iter().filter(|test| !has_panicked(test));
-    let mut all: Vec<String> = panics.iter().map(|panic| github::panic(panic)).collect();
-    all.extend(failed.map(|test| github::failure(test, "the test failed")));
-    all.extend(unexplained(ended));
-    if all.is_empty() {
-        all.push(github::failure("cargo uml", &ended.shown()));
-    }
-    all
-}
-
-/// What threads are called that have no test's name.
-const UNNAMED: [&str; 2] = ["<unnamed>", "main"];
-
-/// The annotations of what failed tests do not explain.
-fn unexplained(ended: &Ended) -> Vec<String> {
-    let mut all = ended.explain();
-    if ended.is_crash() {
-        all.push(ended.shown());
-    }
-    all.iter().map(|note| github::failure("cargo uml", note)).collect()
+    whole::run(options, program, arguments, reporter)
 }
 
 /// Whether cargo built this as a test binary: those lie in `deps`, and those of examples in `examples`, where their
@@ -373,39 +254,7 @@ fn directly(
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::process::ExitStatusExt;
-    use std::process::ExitStatus;
-
-    use super::guest::How;
     use super::*;
-
-    #[test]
-    fn every_failure_is_annotated() {
-        let annotations = |raw: i32, output: &str| {
-            let status = ExitStatus::from_raw(raw);
-            let ended = Ended::of(How::Itself { status, is_out_of_memory: false });
-            let mut watch = Watch::new(None).unwrap();
-            watch.see(uml_test::OutputStream::Stdout, output.as_bytes());
-            annotations(&ended, &watch.finish())
-        };
-        let panicked = "thread 'a' panicked at gone.rs:7:9:\nno\ntest a ... FAILED\n";
-        let panics = "::error file=gone.rs,line=7,col=9,title=a panicked::no";
-        assert_eq!(annotations(101 << 8, panicked), [panics]);
-        let unnamed = panicked.replace("'a'", "'<unnamed>'");
-        assert_eq!(annotations(101 << 8, &unnamed), [panics.replace("=a ", "=<unnamed> ")]);
-        let another = panicked.replace("test a ", "test b ");
-        assert_eq!(annotations(101 << 8, &another), ["::error title=b::the test failed"]);
-        let error = format!("{panicked}Error: \"bad\"\ntest b::c ... FAILED\n");
-        let fails = "::error title=b%3A%3Ac::the test failed";
-        assert_eq!(annotations(101 << 8, &error), [panics, fails]);
-        let [signal] = &annotations(11, "test a ... ")[..] else { panic!() };
-        assert!(signal.starts_with("::error title=cargo uml::signal: 11"), "{signal}");
-        let exit = "::error title=cargo uml::exit status: 3";
-        assert_eq!(annotations(3 << 8, ""), [exit]);
-        // An earlier panic is not why.
-        assert_eq!(annotations(3 << 8, panicked), [panics, exit]);
-        assert_eq!(annotations(11, panicked), [panics, signal]);
-    }
 
     #[test]
     fn test_binaries_are_told_by_their_place() {

@@ -218,6 +218,14 @@ impl RunnerOptions {
                 "--rw-dir {}: not a directory on the host",
                 dir.host.display()
             );
+            // Where another place is given, it is one that can be.
+            let place = dir.guest.is_none().then(|| dir.host.canonicalize()).transpose()?;
+            ensure!(
+                place.is_none_or(|place| rw_dirs::can_have(&place)),
+                "--rw-dir {}: expected {} (HOST:GUEST has it elsewhere in the guest)",
+                dir.host.display(),
+                rw_dirs::PLACE
+            );
         }
         Watch::new(self.test.deny_skips.as_deref()).map(drop)
     }

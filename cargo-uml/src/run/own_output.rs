@@ -165,8 +165,8 @@ fn result_at_end(text: &[u8]) -> Option<&[u8]> {
     [&b"ok"[..], b"FAILED", b"ignored"].iter().find_map(|result| text.strip_suffix(*result))
 }
 
-/// Of a harness's last lines, the first of which has the test's result, what is about the test: what it wrote before that
-/// without ending the line, and why it failed, where only the harness says it.
+/// Of a harness's last lines, the first of which has the test's result, what is about the test: what it wrote before
+/// that without ending the line, and why it failed, where only the harness says it.
 fn of_the_test(last: &[Vec<u8>]) -> impl Iterator<Item = &[u8]> {
     let (first, rest) =
         last.split_first().map_or((&[][..], &[][..]), |(first, rest)| (&**first, rest));

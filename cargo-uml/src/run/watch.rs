@@ -10,10 +10,11 @@ use super::options::TestOptions;
 
 /// How tests say that they skip themselves, in any case of letters. The word alone is not enough, as it is in many a
 /// program's honest output, and neither is a lack. What is in braces stands in [`WORDS`].
-const IDIOMS: [&str; 13] = [
-    // The word with nothing else, or as a label. Not `skipped: 0`.
+const IDIOMS: [&str; 14] = [
+    // The word with nothing else, or as a label. Not `skipped: 0` or `skipped: None`.
     r"^\W*skipp(ing|ed)[\s.!]*$",
     r"^\W*(skipping|(?-i:SKIP(PED)?)):\s*[^\s\d]|^\W*(?-i:SKIP(PED)?([\])]|\s+[a-z/]|\W*$))",
+    r"^\W*((?-i:Skipped):\s+[a-z/]|skipped:\s+[a-z/]\S*\s+[a-z])",
     // Said of a test.
     r"{skip}.*\btests?(\b|_)",
     r"^\W*(this |the )?test( \S+)? (is |was )?skipped\b",
@@ -143,6 +144,10 @@ impl Watch {
         })
     }
 
+    pub(crate) fn looks_for_skips(&self) -> bool {
+        self.skips.is_some()
+    }
+
     /// Takes a piece of output.
     pub(crate) fn see(&mut self, stream: OutputStream, data: &[u8]) {
         let at = stream as usize;
@@ -245,6 +250,9 @@ mod tests {
             "skipping: `node` is not available on PATH",
             "SKIPPED: EPERM",
             "skipped: fixtures/big not present",
+            "skipped: docker not running",
+            "Skipped: set DATABASE_URL",
+            "Skipped: nightly",
             "Skipping...",
             "mount: skipping, EACCES",
             "EPERM: skipping",
@@ -290,6 +298,8 @@ mod tests {
             "    skipped: 0,",
             "    skip: Some(10),",
             "skipped: []",
+            "skipped: none",
+            "skipped: false, failed: true",
             "0 tests skipped",
             "Running `cargo test -- --skip test_kmod`",
             "lines.skip(3) // of the test",

@@ -8,7 +8,7 @@ use nix::sys::resource::{Resource as Rlimit, getrlimit};
 use uml_test_protocol::{Limit, Resource};
 
 /// What a guest's kernel starts its first process with: `INIT_RLIMITS` in `include/asm-generic/resource.h`.
-const KERNELS: [(Rlimit, Limit); 3] = [
+const DEFAULTS: [(Rlimit, Limit); 3] = [
     (Rlimit::RLIMIT_NOFILE, limit(Resource::OpenFiles, 1 << 10, 4 << 10)),
     (Rlimit::RLIMIT_STACK, limit(Resource::Stack, 8 << 20, NONE)),
     (Rlimit::RLIMIT_CORE, limit(Resource::Core, 0, NONE)),
@@ -28,21 +28,21 @@ const fn limit(resource: Resource, soft: u64, hard: u64) -> Limit {
 
 /// This process's limits, where a guest has others: each costs every program of the guest a system call.
 pub(super) fn of_this_process() -> Vec<Limit> {
-    let own = KERNELS.iter().filter_map(|(number, kernels)| {
+    let own = DEFAULTS.iter().filter_map(|(number, default)| {
         let (soft, hard) = getrlimit(*number).ok()?;
-        changed(*kernels, soft, hard)
+        changed(*default, soft, hard)
     });
     own.collect()
 }
 
 /// The limit to set in a guest where the host has these bounds, if another than the kernel's own.
-fn changed(kernels: Limit, soft: u64, hard: u64) -> Option<Limit> {
-    let most = match kernels.resource {
+fn changed(default: Limit, soft: u64, hard: u64) -> Option<Limit> {
+    let most = match default.resource {
         Resource::OpenFiles => MOST_FILES,
         Resource::Stack | Resource::Core => NONE,
     };
-    let wanted = limit(kernels.resource, soft.min(most), hard.min(most));
-    (wanted != kernels).then_some(wanted)
+    let wanted = limit(default.resource, soft.min(most), hard.min(most));
+    (wanted != default).then_some(wanted)
 }
 
 /// This process's umask. The system call that tells it sets it, also for what other threads make meanwhile.
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn only_what_differs_is_set_and_no_more_than_a_kernel_allows() {
-        let [files, _, core] = KERNELS.map(|(_, limit)| limit);
+        let [files, _, core] = DEFAULTS.map(|(_, limit)| limit);
         assert_eq!(changed(files, 1 << 10, 4 << 10), None);
         assert_eq!(changed(core, 0, NONE), None);
         let of_files = |soft, hard| Some(limit(Resource::OpenFiles, soft, hard));

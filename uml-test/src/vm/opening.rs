@@ -21,9 +21,11 @@ pub(crate) fn opening(
     kernel: &Path,
     manifest_dir: &Path,
 ) -> Result<Opening, Error> {
-    let env = environment(config).iter().map(|(name, value)| variable(name, value)).collect();
+    let env = environment(config);
+    let programs = env.get(OsStr::new("PATH")).map_or(OsStr::new(""), |path| path);
+    let keep = paths::keep(manifest_dir, &config.keep, programs);
     Opening::new(Setup {
-        keep: paths::keep(manifest_dir, &config.keep).iter().map(|path| bytes(path)).collect(),
+        keep: keep.iter().map(|path| bytes(path)).collect(),
         rw_dirs: config
             .rw_dirs
             .iter()
@@ -31,7 +33,7 @@ pub(crate) fn opening(
             .collect(),
         modules: cache::modules(kernel).map(|dir| bytes(&dir)),
         seed: random(),
-        env,
+        env: env.iter().map(|(name, value)| variable(name, value)).collect(),
         limits: limits::of_this_process(),
         umask: limits::umask(),
         first_pid: first_pid(),

@@ -3,6 +3,7 @@
 //! The guest mounts fresh filesystems on /tmp, /run and /dev/shm; a project in one of them (a
 //! doctest, a scratch crate) must still find its executable and its files.
 
+use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
 use crate::config::{variable, workspace_dir};
@@ -10,37 +11,52 @@ use crate::config::{variable, workspace_dir};
 /// What a guest has of its own.
 const FRESH: [&str; 3] = ["/tmp", "/run", "/dev/shm"];
 
-/// What a guest's own filesystems hide of the host's `PATH`: its directories, and of one that is called `bin` all that it
-/// belongs to, as programs have files beside it. A directory that is such a filesystem itself stays the guest's own.
-fn program_dirs() -> Vec<PathBuf> {
-    let is_below =
-        |dir: &Path| FRESH.iter().any(|own| dir.starts_with(own) && dir != Path::new(own));
-    let whole = |dir: PathBuf| match dir.parent() {
-        Some(parent) if (dir.ends_with("bin") || dir.ends_with("sbin")) && is_below(parent) => {
-            parent.to_owned()
+/// What programs look at by a name that on many hosts is a link to below `/run`.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// Whether something of a guest's own lies over it. Such a filesystem itself stays the guest's own.
+fn is_hidden(path: &Path) -> bool {
+    FRESH.iter().any(|own| path.starts_with(own) && path != Path::new(own))
+}
+
+/// What a guest's own filesystems hide of a `PATH`: its directories, and of one that is called `bin` all that it
+/// belongs to, as programs have files beside it.
+fn program_dirs(path: &OsStr) -> Vec<PathBuf> {
+    let mut dirs = Vec::new();
+    for dir in std::env::split_paths(path) {
+        let Ok(canonical) = dir.canonicalize() else { continue };
+        if !(is_hidden(&dir) || is_hidden(&canonical)) {
+            continue;
         }
-        _ => dir,
-    };
-    let path = variable("PATH").unwrap_or_default();
-    std::env::split_paths(&path).filter(|dir| is_below(dir)).map(whole).collect()
+        let is_bin = canonical.ends_with("bin") || canonical.ends_with("sbin");
+        let whole = canonical.parent().filter(|parent| is_bin && is_hidden(parent));
+        dirs.extend(whole.map(Path::to_owned));
+        dirs.push(dir);
+    }
+    dirs
 }
 
 /// The directory that a variable names, if it is not a guest's own anyhow.
 fn place(name: &str) -> Option<PathBuf> {
-    let canonical = |path: &Path| path.canonicalize().ok();
-    let dir = canonical(Path::new(&variable(name)?))?;
-    let is_fresh = FRESH.iter().any(|own| canonical(Path::new(own)).as_ref() == Some(&dir));
-    (!is_fresh).then_some(dir)
+    let named = PathBuf::from(variable(name)?);
+    let canonical = named.canonicalize().ok()?;
+    let is = |own: &&str| Path::new(own).canonicalize().is_ok_and(|own| own == canonical);
+    (!FRESH.iter().any(is)).then_some(named)
 }
 
-/// What programs look at by a name that on many hosts is a link to below `/run`.
-const LINKED: &str = "/etc/resolv.conf";
+/// The working directory, and what a shell calls it where the way there is by links.
+fn working_dir() -> Vec<PathBuf> {
+    let Ok(dir) = std::env::current_dir() else { return Vec::new() };
+    let named = variable("PWD").map(PathBuf::from);
+    let named = named.filter(|named| named.canonicalize().is_ok_and(|named| named == dir));
+    named.into_iter().chain([dir]).collect()
+}
 
-/// The paths, absolute: canonical, and the links on the way there that a guest's own filesystems hide.
-pub(super) fn keep(manifest_dir: &Path, more: &[PathBuf]) -> Vec<PathBuf> {
+/// The paths, absolute: canonical, and the links on the way there that a guest's own filesystems hide. `programs` is the
+/// guest's `PATH`.
+pub(super) fn keep(manifest_dir: &Path, more: &[PathBuf], programs: &OsStr) -> Vec<PathBuf> {
     let executable = std::env::current_exe().ok();
-    let mut paths: Vec<PathBuf> = Vec::new();
-    paths.extend(std::env::current_dir());
+    let mut paths = working_dir();
     paths.push(manifest_dir.to_owned());
     paths.extend(workspace_dir(manifest_dir));
     if let Some(executable) = executable {
@@ -52,29 +68,24 @@ pub(super) fn keep(manifest_dir: &Path, more: &[PathBuf]) -> Vec<PathBuf> {
         paths.push(executable);
     }
     paths.extend_from_slice(more);
-    paths.extend(program_dirs());
+    paths.extend(program_dirs(programs));
     let named = ["CARGO_TARGET_DIR", "CARGO_TARGET_TMPDIR", "CARGO_HOME", "RUSTUP_HOME"];
     paths.extend(named.iter().filter_map(|name| variable(name)).map(PathBuf::from));
     // Programs take them to be there. As a guest's own they are there, and fresh.
     paths.extend(["TMPDIR", "XDG_RUNTIME_DIR"].iter().filter_map(|name| place(name)));
-    paths.push(LINKED.into());
+    paths.push(RESOLV_CONF.into());
     let mut kept = Vec::new();
-    for path in &paths {
+    for path in paths.iter().filter_map(|path| std::path::absolute(path).ok()) {
         let Ok(canonical) = path.canonicalize() else { continue };
-        if canonical != *path {
-            kept.extend(links(path).into_iter().filter(|link| is_hidden(link)));
+        if canonical != path {
+            kept.extend(links(&path).into_iter().filter(|link| is_hidden(link)));
         }
         kept.push(canonical);
     }
     kept
 }
 
-/// Whether something of a guest's own lies over it.
-fn is_hidden(path: &Path) -> bool {
-    FRESH.iter().any(|own| path.starts_with(own) && path != Path::new(own))
-}
-
-/// The links that lead from a name to its file, each where it lies.
+/// The links that lead from an absolute name to its file, each where it lies.
 fn links(path: &Path) -> Vec<PathBuf> {
     /// More is a loop to Linux, too.
     const MOST: usize = 40;
@@ -131,11 +142,31 @@ mod tests {
         assert_eq!(links(&at("absolute/../real")), [at("absolute")]);
         assert!(!links(&at("loop")).is_empty());
 
-        let kept = keep(Path::new("/"), &[at("absolute/relative")]);
+        let kept = keep(Path::new("/"), &[at("absolute/relative")], OsStr::new(""));
         for path in ["absolute", "real/relative", "real/sub"] {
             assert!(kept.contains(&at(path)), "{path}: {kept:?}");
         }
-        assert!(kept.contains(&Path::new(LINKED).canonicalize().unwrap()), "{kept:?}");
+        if let Ok(file) = Path::new(RESOLV_CONF).canonicalize() {
+            assert!(kept.contains(&file), "{kept:?}");
+        }
         assert!(!kept.contains(&PathBuf::from("/tmp")), "{kept:?}");
+    }
+
+    #[test]
+    fn of_path_is_kept_what_is_hidden_however_it_is_named() {
+        let dir = tempfile::tempdir_in("/tmp").unwrap();
+        let visible = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let at = |name: &str| dir.path().canonicalize().unwrap().join(name);
+        for name in ["tool/bin", "programs", "other"] {
+            std::fs::create_dir_all(at(name)).unwrap();
+        }
+        symlink(at("tool/bin"), visible.path().join("bin")).unwrap();
+        symlink(at("tool/bin"), at("other/bin")).unwrap();
+        let of = |dirs: &[PathBuf]| program_dirs(&std::env::join_paths(dirs).unwrap());
+        assert_eq!(of(&[at("tool/bin")]), [at("tool"), at("tool/bin")]);
+        assert_eq!(of(&[at("programs"), "/usr/bin".into(), "/tmp".into()]), [at("programs")]);
+        assert_eq!(of(&[visible.path().join("bin")]), [at("tool"), visible.path().join("bin")]);
+        assert_eq!(of(&[at("other/bin")]), [at("tool"), at("other/bin")]);
+        assert_eq!(of(&[at("nothing")]), [] as [&Path; 0]);
     }
 }

@@ -41,11 +41,11 @@ pub(crate) fn slots(fixtures: &Fixtures, way: Way) -> Result<(), Problem> {
 /// A body has the umask and the limits of whoever runs the tests.
 pub(crate) fn limits(fixtures: &Fixtures) {
     let base = Base::new();
-    let (name, env) = ("cases::host::has_its_callers_limits", [("E2E_LIMITS", "0027 700")]);
+    let (name, env) = ("cases::host::has_its_callers_limits", [("E2E_LIMITS", "0027 64")]);
     let wanted = Wanted { only: Some(name), env: &env, ..Wanted::default() };
     let (command, _) = Way::Custom.command(fixtures, &base, &wanted).unwrap();
     let mut shell = Command::new("sh");
-    shell.args(["-c", "umask 027; ulimit -Sn 700; exec \"$@\"", "sh"]);
+    shell.args(["-c", "umask 027; ulimit -Sn 64; exec \"$@\"", "sh"]);
     let finished = run(&mut by_way_of(shell, &command), Duration::from_secs(60));
     assert!(finished.text().contains("1 passed"), "{}", finished.text());
 }
