@@ -14,7 +14,7 @@ const IDIOMS: [&str; 14] = [
     // The word with nothing else, or as a label. Not `skipped: 0` or `skipped: None`.
     r"^\W*skipp(ing|ed)[\s.!]*$",
     r"^\W*(skipping|(?-i:SKIP(PED)?)):\s*[^\s\d]|^\W*(?-i:SKIP(PED)?([\])]|\s+[a-z/]|\W*$))",
-    r"^\W*((?-i:Skipped):\s+[a-z/]|skipped:\s+[a-z/]\S*\s+[a-z])",
+    r"^\W*((?-i:Skipped):\s+[a-z/]|skipped:\s+[a-z/][^\s,]*\s+[a-z])",
     // Said of a test.
     r"{skip}.*\btests?(\b|_)",
     r"^\W*(this |the )?test( \S+)? (is |was )?skipped\b",
