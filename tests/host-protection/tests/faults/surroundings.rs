@@ -118,10 +118,13 @@ fn guest_opens_more_files_than_the_runner_may() {
         fs::write(dir.path().join(number.to_string()), "x").unwrap();
     }
     let vm = boot();
-    // hostfs keeps a descriptor for each inode that was opened.
+    // hostfs keeps a descriptor for each inode that was opened. The shell has the same limit, which it may raise.
     let output = vm
         .command("bash")
-        .args(["-c", r#"for file in "$0"/*; do exec {fd}<"$file" || exit; done; echo all"#])
+        .args([
+            "-c",
+            r#"ulimit -Sn hard; for file in "$0"/*; do exec {fd}<"$file" || exit; done; echo all"#,
+        ])
         .arg(dir.path())
         .output()
         .unwrap();
