@@ -12,6 +12,7 @@ mod host;
 mod kernels;
 mod landlock;
 mod memory;
+mod modules;
 mod traps;
 
 use std::path::PathBuf;
@@ -96,6 +97,7 @@ fn examine(network: bool) -> Report {
     checks.push(with("memory", memory::memory));
     checks.push(with("agent", agent::check));
     checks.push(one("cached kernels", kernels::cached));
+    checks.push(one("modules", modules::check));
     match &host {
         Some(host) => {
             let host = Arc::clone(host);
