@@ -31,8 +31,8 @@ fn assert_loads<T, E: std::fmt::Display>(module: &str, using: impl FnOnce() -> R
 #[uml_test]
 #[ignore = "needs a kernel with modules, and kmod on the host: see README.md"]
 fn a_filesystem() {
-    assert_loads("pstore", || {
-        mount(Some("none"), "/mnt", Some("pstore"), MsFlags::empty(), None::<&str>)
+    assert_loads("sunrpc", || {
+        mount(Some("none"), "/mnt", Some("rpc_pipefs"), MsFlags::empty(), None::<&str>)
     });
 }
 
