@@ -79,7 +79,7 @@ fn examine(network: bool) -> Report {
     };
     let sandbox = host.as_ref().map_or(uml_test::Sandbox::Auto, |host| host.config().sandbox);
     checks.extend(
-        bounded::within(PATIENCE, traps::check)
+        bounded::within(PATIENCE, move || traps::check(sandbox))
             .unwrap_or_else(|| ["ptrace", "seccomp"].map(too_slow).into()),
     );
     checks.push(one("Landlock", move || landlock::check(sandbox)));
