@@ -50,7 +50,8 @@
 //! - `/` is an overlayfs, which cannot be the upper layer of another one: a test of overlayfs puts
 //!   its upper directory on a tmpfs of its own.
 //! - A cached kernel with a `modules` directory beside it has that as `/lib/modules`: `modprobe`
-//!   works, and so does the kernel's own loading of modules, if the host has `/sbin/modprobe`.
+//!   works, and so does the kernel's own loading of modules, if the host has `/sbin/modprobe`
+//!   (package kmod).
 //! - `lo` is up and the only interface: no internet, nothing of the host's `localhost`. The hostname is
 //!   `uml-test`, and the clock starts as the host's (a kernel of your own with `CONFIG_RTC_HCTOSYS` and a
 //!   clock device sets it by that instead). As an init system does, every controller of cgroup2 is

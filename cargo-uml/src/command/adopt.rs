@@ -123,6 +123,7 @@ impl Foreign<'_> {
         }
         if let Some(modules) = &self.modules {
             fs::read_dir(modules).map_err(Error::io("list", modules))?;
+            modules::note_without_modprobe(reporter);
         }
         let name = match &self.name {
             Some(name) => name.clone(),

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::kernel::cache::Cache;
 use crate::kernel::fragment;
 use crate::kernel::kconfig::Kconfig;
+use crate::kernel::metadata::Provenance;
 use crate::kernel::order::Order;
 use crate::kernel::source::Choice;
 use crate::report::Reporter;
@@ -25,7 +26,24 @@ pub(crate) fn build(
     reporter: &Reporter,
 ) -> Result<PathBuf, Error> {
     let order = order(&arguments.what, arguments.name.as_deref())?;
-    Ok(order.provide(cache, reporter)?.linux())
+    let kernel = order.provide(cache, reporter)?;
+    if kernel.metadata.provenance == Provenance::Tree {
+        note_nameless(cache, reporter);
+    }
+    Ok(kernel.linux())
+}
+
+/// How many kernels without a name are not worth a word: they take 1 GB.
+const FEW_NAMELESS: usize = 5;
+
+/// Each state of a tree that is built is a kernel, and the last has the name.
+fn note_nameless(cache: &Cache, reporter: &Reporter) {
+    let nameless = cache.list().iter().filter(|kernel| cache.is_nameless(kernel)).count();
+    if nameless > FEW_NAMELESS {
+        reporter.note(format_args!(
+            "{nameless} kernels in the cache, of earlier builds, have no name: `cargo uml kernel prune` removes them"
+        ));
+    }
 }
 
 /// Merges the fragments, lets the user change the result in the kernel's menus, and writes what changed.

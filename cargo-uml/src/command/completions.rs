@@ -1,5 +1,6 @@
 //! `cargo uml completions`: scripts that complete both `cargo-uml …` and `cargo uml …`.
 
+use clap::ValueEnum;
 use clap_complete::{Shell, generate};
 
 use crate::cli;
@@ -11,9 +12,12 @@ const PROGRAM: &str = "cargo-uml";
 const BASH: &str = r#"
 # cargo uml: hands over to the above, and everything else to what completed cargo before.
 _cargo_with_uml() {
-    if [[ ${COMP_CWORD} -ge 2 && ${COMP_WORDS[1]} == uml ]]; then
-        COMP_WORDS=(cargo-uml "${COMP_WORDS[@]:2}")
-        COMP_CWORD=$((COMP_CWORD - 1))
+    # A toolchain may come first, as in `cargo +nightly uml`.
+    local at=1
+    [[ ${COMP_WORDS[1]} == +* ]] && at=2
+    if [[ ${COMP_CWORD} -gt at && ${COMP_WORDS[at]} == uml ]]; then
+        COMP_WORDS=(cargo-uml "${COMP_WORDS[@]:at + 1}")
+        COMP_CWORD=$((COMP_CWORD - at))
         _cargo_uml cargo-uml "$2" "$3"
         return
     fi
@@ -34,13 +38,23 @@ complete -F _cargo_with_uml -o bashdefault -o default cargo
 "#;
 
 const FISH: &str = r#"
-# cargo uml: completed as cargo-uml.
+# cargo uml: completed as cargo-uml. A toolchain may come first, as in `cargo +nightly uml`.
 function __cargo_uml_complete
     set -l words (commandline -opc) (commandline -ct)
-    complete -C (string join ' ' -- cargo-uml $words[3..-1])
+    set -l uml (contains -i -- uml $words)
+    complete -C (string join ' ' -- cargo-uml $words[(math $uml + 1)..-1])
 end
 complete -c cargo -n '__fish_seen_subcommand_from uml' -f -a '(__cargo_uml_complete)'
 "#;
+
+/// In fish clap completes options and subcommands only.
+fn shells_in_fish() -> String {
+    let shells: Vec<String> = Shell::value_variants().iter().map(Shell::to_string).collect();
+    format!(
+        "complete -c {PROGRAM} -n '__fish_cargo_uml_using_subcommand completions' -f -a '{}'\n",
+        shells.join(" ")
+    )
+}
 
 /// clap_complete 4.6 takes a hyphen in a program's name for the border of a subcommand in one half of bash's script and
 /// not in the other. So there it is another name until the script's last line, which registers it.
@@ -56,7 +70,10 @@ pub(crate) fn script(shell: Shell) -> String {
             script = script.replace(&format!(" {IN_BASH}\n"), &format!(" {PROGRAM}\n"));
             script.push_str(BASH);
         }
-        Shell::Fish => script.push_str(FISH),
+        Shell::Fish => {
+            script.push_str(&shells_in_fish());
+            script.push_str(FISH);
+        }
         _ => {}
     }
     script

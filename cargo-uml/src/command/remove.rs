@@ -64,7 +64,7 @@ pub(crate) fn prune(
     let mut paths = Vec::new();
     for kernel in cache.list() {
         let unused = arguments.unused_for.is_some_and(|days| is_unused(&kernel, days));
-        if !cache.is_default(&kernel) && (unused || cache.names_of(&kernel.id()).is_empty()) {
+        if cache.is_nameless(&kernel) || (unused && !cache.is_default(&kernel)) {
             paths.push(kernel.directory().to_path_buf());
         }
     }

@@ -12,6 +12,7 @@ mod host;
 mod kernels;
 mod landlock;
 mod memory;
+mod modules;
 mod traps;
 
 use std::path::PathBuf;
@@ -78,7 +79,7 @@ fn examine(network: bool) -> Report {
     };
     let sandbox = host.as_ref().map_or(uml_test::Sandbox::Auto, |host| host.config().sandbox);
     checks.extend(
-        bounded::within(PATIENCE, traps::check)
+        bounded::within(PATIENCE, move || traps::check(sandbox))
             .unwrap_or_else(|| ["ptrace", "seccomp"].map(too_slow).into()),
     );
     checks.push(one("Landlock", move || landlock::check(sandbox)));
@@ -96,6 +97,7 @@ fn examine(network: bool) -> Report {
     checks.push(with("memory", memory::memory));
     checks.push(with("agent", agent::check));
     checks.push(one("cached kernels", kernels::cached));
+    checks.push(one("modules", modules::check));
     match &host {
         Some(host) => {
             let host = Arc::clone(host);

@@ -15,6 +15,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 
+use uml_test::Sandbox;
+
 use super::finding::Finding;
 
 const PTRACE: &str = "ptrace";
@@ -23,12 +25,13 @@ const SECCOMP: &str = "seccomp";
 /// Seconds after which a child ends itself.
 const ALARM: libc::c_uint = 5;
 
-/// The findings on ptrace and on seccomp. One of both is enough for a guest.
-pub(crate) fn check() -> Vec<Finding> {
+/// The findings on ptrace and on seccomp. One of both is enough for a guest; its sandbox takes seccomp.
+pub(crate) fn check(sandbox: Sandbox) -> Vec<Finding> {
     let (ptrace, seccomp) = (ptrace(), seccomp());
     match (ptrace.is_ok(), seccomp.is_ok()) {
-        (false, false) => vec![ptrace, seccomp],
-        _ => vec![ptrace.tolerated(), seccomp.tolerated()],
+        (false, true) => vec![ptrace.tolerated(), seccomp],
+        (true, false) if sandbox == Sandbox::Off => vec![ptrace, seccomp.tolerated()],
+        _ => vec![ptrace, seccomp],
     }
 }
 
@@ -65,7 +68,7 @@ fn seccomp() -> Finding {
             SECCOMP,
             format!("no filter can be used: {error}"),
             "the host's kernel needs CONFIG_SECCOMP_FILTER, and a container or sandbox must allow seccomp(2); until \
-             then guests run by ptrace, at half the speed, and without the filter around their kernel process",
+             then guests run with UML_TEST_SANDBOX=off only, by ptrace and so at half the speed",
         ),
     }
 }

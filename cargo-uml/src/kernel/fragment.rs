@@ -143,9 +143,13 @@ impl Condition {
 }
 
 impl Request {
+    /// The version up to which its comment makes an exception, if it has one.
     #[cfg(test)]
-    pub(crate) fn is_conditional(&self) -> bool {
-        self.condition != Condition::Always
+    pub(crate) fn exception(&self) -> Option<&Version> {
+        match &self.condition {
+            Condition::Always => None,
+            Condition::OnlyBefore(version) | Condition::OptionalBefore(version) => Some(version),
+        }
     }
 }
 

@@ -13,6 +13,24 @@ use crate::report::Reporter;
 /// What modprobe looks names up in.
 const INDEX: &str = "modules.dep.bin";
 
+/// Where a kernel has its modprobe, which it runs when something that is a module is used: guests see the host's.
+const MODPROBE: [&str; 2] = ["/sbin/modprobe", "/usr/sbin/modprobe"];
+
+/// Whether guests' kernels can load modules of themselves.
+pub(crate) fn has_modprobe() -> bool {
+    MODPROBE.iter().any(|path| Path::new(path).exists())
+}
+
+/// Says so where they can't.
+pub(crate) fn note_without_modprobe(reporter: &Reporter) {
+    if !has_modprobe() {
+        reporter.note(
+            "There is no /sbin/modprobe on this machine, so guests of this kernel don't load its modules when something \
+             uses them: install the package kmod",
+        );
+    }
+}
+
 /// Whether modprobe finds the kernel's modules by name.
 pub(crate) fn is_indexed(kernel: &Kernel) -> bool {
     kernel.directory().join("modules").join(&kernel.metadata.version).join(INDEX).exists()

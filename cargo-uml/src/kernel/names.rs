@@ -85,6 +85,11 @@ impl Cache {
             .collect()
     }
 
+    /// Whether nothing refers to the kernel any more, as to one of an earlier state of a tree.
+    pub(crate) fn is_nameless(&self, kernel: &Kernel) -> bool {
+        !self.is_default(kernel) && self.names_of(&kernel.id()).is_empty()
+    }
+
     /// The id of the kernel that the name stands for.
     pub(crate) fn target(&self, name: &Name) -> Option<String> {
         let target = fs::read_link(self.names().join(name.file_name())).ok()?;

@@ -5,7 +5,11 @@ use std::fs::{self, File};
 /// Debian suites with the tested kernels, which a Debian mirror has beside the configured suites.
 const BACKPORTS: [&str; 2] = ["trixie-backports", "bookworm-backports"];
 
-/// Where distributions put the keys of their archives; apt itself trusts only the last.
+/// What a release is called in lists that follow it to the next.
+const ALIASES: [&str; 2] = ["stable", "oldstable"];
+
+/// Where distributions put the keys of their archives, and administrators those that apt trusts for every mirror. A key
+/// of `/etc/apt/keyrings` is for the mirror that names it in `Signed-By`, which apt's list of indexes does not tell.
 const KEYRINGS: [(&str, &str); 3] = [
     ("/usr/share/keyrings", "debian-archive-keyring."),
     ("/usr/share/keyrings", "ubuntu-archive-keyring."),
@@ -86,10 +90,7 @@ pub(super) fn stages(configured: &[Suite], os_release: &str) -> Vec<Vec<Suite>> 
         let codename = value("VERSION_CODENAME");
         let own = format!("{codename}-backports");
         let mut backports = Vec::new();
-        // The mirrors of the release itself: security updates and third parties have no backports.
-        for mirror in
-            configured.iter().filter(|suite| suite.name == codename).map(|suite| &suite.mirror)
-        {
+        for mirror in mirrors_of_release(configured, codename) {
             for name in BACKPORTS.into_iter().chain([own.as_str()]) {
                 add(&mut backports, Suite::new(mirror, name, MAIN));
             }
@@ -99,6 +100,17 @@ pub(super) fn stages(configured: &[Suite], os_release: &str) -> Vec<Vec<Suite>> 
         }
     }
     stages
+}
+
+/// The mirrors of the release itself: security updates and third parties have no backports.
+fn mirrors_of_release<'a>(configured: &'a [Suite], codename: &str) -> Vec<&'a str> {
+    let called = |names: &[&str]| {
+        let suites = configured.iter().filter(|suite| names.contains(&suite.name.as_str()));
+        suites.map(|suite| suite.mirror.as_str()).collect::<Vec<_>>()
+    };
+    let own = called(&[codename]);
+    // Third parties like to call theirs `stable` too.
+    if own.is_empty() { called(&ALIASES) } else { own }
 }
 
 /// The suites of all stages, each once.
@@ -176,6 +188,18 @@ mod tests {
         );
         assert_eq!(stages[1], parse_uris(URIS));
         assert_eq!(at_once([stages.clone(), stages].concat()).len(), 4);
+    }
+
+    #[test]
+    fn a_release_may_be_configured_as_stable() {
+        let release = "ID=debian\nVERSION_CODENAME=bookworm\n";
+        let (debian, third) = ("http://mirror.test/debian/", "http://third.test/");
+        let stable =
+            [suite(debian, "stable"), suite("http://mirror.test/security/", "stable-security")];
+        let first = |configured: &[Suite]| stages(configured, release).remove(0);
+        let backports = [suite(debian, "trixie-backports"), suite(debian, "bookworm-backports")];
+        assert_eq!(first(&stable), backports);
+        assert_eq!(first(&[suite(third, "stable"), suite(debian, "bookworm")]), backports);
     }
 
     #[test]

@@ -9,7 +9,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::fixture::{forgo, real_kernel, run};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
+
+use crate::fixture::{forgo, has_modprobe, real_kernel, run};
+use crate::mirror::Mirror;
 
 const NO_GUEST: i32 = 10;
 
@@ -184,6 +187,74 @@ fn with_a_damaged_kernel_and_a_name_that_leads_nowhere() {
     let mut path = plain(env!("CARGO_BIN_EXE_cargo-uml"), cache.path());
     run(path.args(["kernel", "path", "6.1/debug"]))
         .fails(1, &["no kernel is called 6.1/debug; there are: none"]);
+}
+
+#[test]
+fn with_modules_that_nothing_may_load() {
+    let cache = cache();
+    let without = report(doctor(cache.path()).env("UML_TEST_KERNEL", "/none"), NO_GUEST);
+    contains(&found(&without, "modules", "ok"), &["no cached kernel has any"]);
+    fs::create_dir(cache.path().join("kernels/real/modules")).unwrap();
+    let with = report(doctor(cache.path()).env("UML_TEST_KERNEL", "/none"), NO_GUEST);
+    match has_modprobe() {
+        true => contains(&found(&with, "modules", "ok"), &["load those of real"]),
+        false => contains(&found(&with, "modules", "warning"), &["the modules of real", "kmod"]),
+    }
+}
+
+#[test]
+fn the_mirror_is_asked_on_request_only() {
+    let mirror = Mirror::new();
+    let doctor = |arguments: &[&str]| {
+        let arguments = [&["doctor", "--format", "json"], arguments].concat();
+        report(&mut mirror.uml(&arguments), NO_GUEST)
+    };
+    assert!(!doctor(&[]).to_string().contains("package mirror"));
+    assert_eq!(mirror.calls(), "");
+    let offered = doctor(&["--network"]);
+    contains(&found(&offered, "package mirror", "ok"), &["offers linux-source-7.2 7.2.99-1"]);
+    mirror.set_offline();
+    let offline = doctor(&["--network"]);
+    let text = found(&offline, "package mirror", "warning");
+    contains(&text, &["could not connect", "cargo uml setup --source"]);
+}
+
+/// The report of a doctor with this setting, on a host that refuses these system calls.
+fn report_without(calls: &[i64], sandbox: &'static str, code: i32) -> Value {
+    let rules = calls.iter().map(|call| (*call, Vec::new())).collect();
+    let refuse = SeccompAction::Errno(libc::EPERM as u32);
+    let host = std::env::consts::ARCH.try_into().unwrap();
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refuse, host).unwrap();
+    let filter: BpfProgram = filter.try_into().unwrap();
+    // The filter is the thread's, and of what it starts.
+    let examination = std::thread::spawn(move || {
+        apply_filter(&filter).unwrap();
+        let cache = cache();
+        report(doctor(cache.path()).env("UML_TEST_SANDBOX", sandbox), code)
+    });
+    examination.join().unwrap()
+}
+
+#[test]
+fn without_a_way_to_trap_system_calls() {
+    let (ptrace, seccomp) = (libc::SYS_ptrace, libc::SYS_seccomp);
+    let report = report_without(&[ptrace], "auto", 0);
+    let text = found(&report, "ptrace", "warning");
+    contains(&text, &["can't be traced", "not permitted", "SYS_PTRACE"]);
+    found(&report, "seccomp", "ok");
+
+    // By ptrace it would do, but the sandbox takes a filter.
+    let report = report_without(&[seccomp], "auto", NO_GUEST);
+    let text = found(&report, "seccomp", "failed");
+    contains(&text, &["no filter can be used", "UML_TEST_SANDBOX=off"]);
+    found(&report, "ptrace", "ok");
+    found(&report, "guest", "failed");
+    found(&report_without(&[seccomp], "off", 0), "seccomp", "warning");
+
+    let report = report_without(&[ptrace, seccomp], "off", NO_GUEST);
+    for check in ["ptrace", "seccomp", "guest"] {
+        found(&report, check, "failed");
+    }
 }
 
 #[test]

@@ -218,6 +218,11 @@ pub(crate) fn script(path: &Path, text: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
+/// Whether this machine has what guests' kernels load modules with.
+pub(crate) fn has_modprobe() -> bool {
+    ["/sbin/modprobe", "/usr/sbin/modprobe"].iter().any(|path| Path::new(path).exists())
+}
+
 pub(crate) fn sha256(path: &Path) -> String {
     let said = run(Command::new("sha256sum").arg(path)).stdout;
     said.split(' ').next().unwrap().to_owned()

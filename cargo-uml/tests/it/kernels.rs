@@ -334,6 +334,27 @@ fn removes_a_kernel_with_its_last_name() {
 }
 
 #[test]
+fn kernels_without_a_name_are_mentioned_when_they_are_many() {
+    let fixture = Fixture::new();
+    let tree = fixture.tree();
+    let build = |state: usize| {
+        fixture.write("b.c", &format!("int other(void) {{ return 0 * {state}; }}\n"));
+        run(&mut fixture.uml(&["kernel", "build", tree.to_str().unwrap()]))
+            .succeeds()
+            .stderr
+            .clone()
+    };
+    // The last has the name.
+    for state in 1..=6 {
+        let said = build(state);
+        assert!(!said.contains("no name"), "{state}: {said}");
+    }
+    let said = build(7);
+    assert!(said.contains("6 kernels in the cache, of earlier builds, have no name"), "{said}");
+    assert!(said.contains("`cargo uml kernel prune`"), "{said}");
+}
+
+#[test]
 fn prunes_what_nothing_refers_to() {
     let fixture = Fixture::new();
     let old = fixture.build(&[]);

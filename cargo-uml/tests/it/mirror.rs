@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::fixture::{Fixture, real_kernel, run, script, sha256};
+use crate::fixture::{Fixture, has_modprobe, real_kernel, run, script, sha256};
 
 pub(crate) struct Mirror {
     pub(crate) fixture: Fixture,
@@ -90,7 +90,7 @@ impl Mirror {
         self.uml(&["setup"])
     }
 
-    fn calls(&self) -> String {
+    pub(crate) fn calls(&self) -> String {
         fs::read_to_string(self.fixture.at_home("apt")).unwrap_or_default()
     }
 
@@ -307,7 +307,9 @@ fn setup_keeps_the_series_that_the_user_chose() {
 #[test]
 fn installs_the_distributions_kernel_with_its_modules() {
     let mirror = Mirror::new();
-    let linux = run(&mut mirror.uml(&["kernel", "install", "distro"])).kernel();
+    let said = run(&mut mirror.uml(&["kernel", "install", "distro"]));
+    let linux = said.kernel();
+    assert_eq!(said.stderr.contains("no /sbin/modprobe"), !has_modprobe(), "{}", said.stderr);
     let directory = linux.parent().unwrap();
     assert_eq!(mirror.fixture.named("distro").as_deref(), Some(directory));
     assert_eq!(fs::read(&linux).unwrap(), fs::read(real_kernel()).unwrap());

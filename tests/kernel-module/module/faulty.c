@@ -6,6 +6,8 @@
  *	use-after-free	reads freed memory			(KASAN)
  *	lock-inversion	takes two mutexes in both orders	(lockdep)
  *	atomic-sleep	may sleep under a spinlock		(DEBUG_ATOMIC_SLEEP)
+ *	wide-shift	shifts by more than a type has bits	(UBSAN)
+ *	double-add	adds an entry to a list twice		(DEBUG_LIST)
  *	leak		loses its only pointers to memory	(kmemleak)
  *
  * Without a value it does nothing. It never keeps more than it is told to lose,
@@ -13,6 +15,7 @@
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/list.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/slab.h>
@@ -20,7 +23,7 @@
 
 static char *fault = "";
 module_param(fault, charp, 0444);
-MODULE_PARM_DESC(fault, "use-after-free, lock-inversion, atomic-sleep or leak");
+MODULE_PARM_DESC(fault, "use-after-free, lock-inversion, atomic-sleep, wide-shift, double-add or leak");
 
 struct record {
 	unsigned long value;
@@ -67,6 +70,23 @@ static noinline void atomic_sleep(void)
 	spin_unlock(&atomic);
 }
 
+static noinline void wide_shift(void)
+{
+	int by = 40;
+
+	OPTIMIZER_HIDE_VAR(by);
+	pr_info("1 shifted by %d is %d\n", by, 1 << by);
+}
+
+static noinline void double_add(void)
+{
+	LIST_HEAD(list);
+	struct list_head entry;
+
+	list_add(&entry, &list);
+	list_add(&entry, &list);
+}
+
 /*
  * Many, as kmemleak takes any copy of a pointer for a reference, and stale ones
  * survive: a few on stacks, and where SLUB has per-CPU sheaves (as in 7.2), what
@@ -92,6 +112,10 @@ static int __init faulty_init(void)
 		lock_inversion();
 	else if (sysfs_streq(fault, "atomic-sleep"))
 		atomic_sleep();
+	else if (sysfs_streq(fault, "wide-shift"))
+		wide_shift();
+	else if (sysfs_streq(fault, "double-add"))
+		double_add();
 	else if (sysfs_streq(fault, "leak"))
 		leak();
 	else

@@ -83,6 +83,18 @@ fn a_sleep_in_atomic_context() {
 
 #[uml_test]
 #[ignore = "needs the debug flavour and a module built for it: see README.md"]
+fn undefined_behaviour() {
+    assert_caught(c"fault=wide-shift", "UBSAN: shift-out-of-bounds", "wide_shift");
+}
+
+#[uml_test]
+#[ignore = "needs the debug flavour and a module built for it: see README.md"]
+fn a_list_that_is_corrupted() {
+    assert_caught(c"fault=double-add", "list_add double add", "double_add");
+}
+
+#[uml_test]
+#[ignore = "needs the debug flavour and a module built for it: see README.md"]
 fn a_memory_leak() {
     assert!(Path::new(KMEMLEAK).exists(), "this kernel has no kmemleak");
     load(c"fault=leak");
