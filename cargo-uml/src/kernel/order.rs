@@ -7,7 +7,7 @@ use super::build::Build;
 use super::cache::Cache;
 use super::entry::Kernel;
 use super::flavour::{self, Flavour};
-use super::fragment::{Dropped, Fragment, Request};
+use super::fragment::{self, Dropped, Fragment, Request};
 use super::identity;
 use super::install::{self, Contents, Image};
 use super::lock::{BuildLock, CacheLock};
@@ -265,7 +265,10 @@ impl Order {
         let lacking: Vec<String> =
             optional.iter().chain(&missing).map(|dropped| dropped.request.option.clone()).collect();
         if !optional.is_empty() {
-            reporter.note(format_args!("Linux {version} does without {}", lacking.join(", ")));
+            reporter.note(format_args!(
+                "Linux {version} does without{}",
+                fragment::in_words(&optional)
+            ));
         }
 
         let built = build.compile(reporter)?;

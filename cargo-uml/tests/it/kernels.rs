@@ -194,7 +194,8 @@ fn a_dropped_option_is_explained() {
     fs::write(&fragment, "CONFIG_CARD=y # optional before 8.0: newer cards\n").unwrap();
     let done = run(&mut fixture.uml(&arguments));
     let linux = done.kernel();
-    assert!(done.stderr.contains("Linux 7.9.99 does without CONFIG_CARD"), "{}", done.stderr);
+    let lacks = "Linux 7.9.99 does without\n    CONFIG_CARD: newer cards\n";
+    assert!(done.stderr.contains(lacks), "{}", done.stderr);
     let shown = run(&mut fixture.uml(&["kernel", "show", &id(&linux)])).stdout;
     assert!(shown.contains("lacks       CONFIG_CARD\n"), "{shown}");
 }
