@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use crate::error::{EXIT_NO_SOURCE, Error};
 use crate::kernel::cache::Cache;
 use crate::kernel::entry::Kernel;
-use crate::kernel::lock::CacheLock;
 use crate::kernel::metadata::Provenance;
 use crate::kernel::order::Order;
 use crate::kernel::source::Choice;
@@ -25,16 +24,13 @@ pub(crate) fn setup(
             Default::Due { order, is_replaceable } => (order, is_replaceable),
         },
     };
-    let kernel = match order.provide(cache, reporter) {
+    let kernel = match order.for_default().provide(cache, reporter) {
         Err(error) if is_replaceable && error.exit_code() == EXIT_NO_SOURCE => {
             reporter.note(format_args!("{error}; the usual kernel takes the default's place"));
-            plain(Choice::Best)?.provide(cache, reporter)?
+            plain(Choice::Best)?.for_default().provide(cache, reporter)?
         }
         provided => provided?,
     };
-    if !cache.is_default(&kernel) {
-        cache.set_default(&kernel, &CacheLock::take(cache)?)?;
-    }
     Ok(kernel.linux())
 }
 

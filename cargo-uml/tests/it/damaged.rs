@@ -56,10 +56,15 @@ fn setup_makes_a_damaged_default_of_a_flavour_again() {
 fn setup_replaces_no_damaged_default_that_it_cannot_make() {
     let mirror = Mirror::new();
     let (tree, real) = (mirror.fixture.tree(), real_kernel());
+    let directory = mirror.fixture.path().canonicalize().unwrap();
     let (tree, real) = (tree.to_str().unwrap(), real.canonicalize().unwrap());
-    let fragment = mirror.fixture.path().join("mine.config");
+    let fragment = directory.join("mine.config");
     fs::write(&fragment, "CONFIG_MINE=y\n").unwrap();
     let fragment = fragment.to_str().unwrap();
+    let smp = format!(
+        "`cargo uml kernel build {} --flavour smp --name 7.2/smp`",
+        directory.join("linux").display()
+    );
     let adopted = format!("`cargo uml kernel adopt {} --name theirs`", real.display());
     let modules = mirror.fixture.at_home("modules");
     fs::create_dir(&modules).unwrap();
@@ -68,12 +73,8 @@ fn setup_replaces_no_damaged_default_that_it_cannot_make() {
         format!("`cargo uml kernel adopt {} --modules {modules} --name moved`", real.display());
     let mine = format!("`cargo uml kernel build 7.2 --fragment {fragment} --name 7.2/mine`");
     for (arguments, name, again) in [
-        (
-            &["build", tree, "--flavour", "smp"][..],
-            "7.2/smp",
-            "`cargo uml kernel build TREE --flavour smp --name 7.2/smp`",
-        ),
-        (&["build", "7.2", "--fragment", fragment], "7.2/mine", &mine),
+        (&["build", tree, "--flavour", "smp"][..], "7.2/smp", &smp),
+        (&["build", "7.2", "--fragment", "mine.config"], "7.2/mine", &mine),
         (&["adopt", real.to_str().unwrap(), "--name", "theirs"], "theirs", &adopted),
         (
             &["adopt", real.to_str().unwrap(), "--modules", modules, "--name", "moved"],
@@ -81,7 +82,8 @@ fn setup_replaces_no_damaged_default_that_it_cannot_make() {
             &with_modules,
         ),
     ] {
-        let linux = run(&mut mirror.uml(&[&["kernel"], arguments].concat())).kernel();
+        let mut make = mirror.uml(&[&["kernel"], arguments].concat());
+        let linux = run(make.current_dir(&directory)).kernel();
         run(&mut mirror.uml(&["kernel", "default", name])).succeeds();
         damage(&linux);
         let damaged = format!("the default kernel {name} (");

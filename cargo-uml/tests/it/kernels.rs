@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::fixture::{Fixture, Run, forgo, run};
+use crate::mirror::Mirror;
 
 const NONE: [PathBuf; 0] = [];
 
@@ -149,6 +150,61 @@ fn a_name_points_to_the_last_kernel_built_under_it_and_the_default_follows() {
         let mut build = fixture.uml(&["kernel", "build", tree.to_str().unwrap(), "--name", name]);
         run(&mut build).fails(2, &["can't be a kernel's name"]);
     }
+}
+
+#[test]
+fn a_name_that_moves_to_another_source_is_told_and_the_default_follows_to_none_of_the_users() {
+    let mirror = Mirror::new();
+    let fixture = &mirror.fixture;
+    let build =
+        |source: &Path| run(&mut mirror.uml(&["kernel", "build", source.to_str().unwrap()]));
+    let is = |name: &str, linux: &Path| fixture.named(name).as_deref() == linux.parent();
+    let mut factor = 1;
+    let mut change = |tree: &Path| {
+        factor += 1;
+        let text = format!("int other(void) {{ return 0 * {factor}; }}\n");
+        fs::write(tree.join("b.c"), text).unwrap();
+    };
+    let tree = fixture.tree().canonicalize().unwrap();
+    let of_mirror = run(&mut mirror.setup()).kernel();
+    let said = build(&tree);
+    let own = said.kernel();
+    let note = format!(
+        "7.2 is {} (built from a source tree, {})\n7.2 was {} (built from a package of the mirror)\n\
+         That stays the default; `cargo uml kernel default 7.2` chooses the new one\n",
+        id(&own),
+        tree.display(),
+        id(&of_mirror)
+    );
+    assert!(said.stderr.contains(&note), "{note} is missing from {}", said.stderr);
+    assert!(is("7.2", &own) && is("default", &of_mirror));
+
+    // A change is of the same source, and its kernel the default's follower if that is of the tree.
+    run(&mut mirror.uml(&["kernel", "default", "7.2"])).succeeds();
+    change(&tree);
+    let said = build(&tree);
+    let changed = said.kernel();
+    assert!(!said.stderr.contains("7.2 is "), "{}", said.stderr);
+    assert!(is("7.2", &changed) && is("default", &changed));
+
+    // As is another tree's, which is told.
+    let other = fixture.path().join("other");
+    run(Command::new("cp").arg("-a").arg(&tree).arg(&other)).succeeds();
+    change(&other);
+    let said = build(&other);
+    let others = said.kernel();
+    for text in [
+        format!("7.2 is {} (built from a source tree, {})", id(&others), other.display()),
+        format!("7.2 was {} (built from a source tree, {})", id(&changed), tree.display()),
+        "The default, which was that, follows".to_owned(),
+    ] {
+        assert!(said.stderr.contains(&text), "{text} is missing from {}", said.stderr);
+    }
+    assert!(is("default", &others));
+    let said = build(Path::new("7.2"));
+    assert_eq!(said.kernel(), of_mirror);
+    assert!(said.stderr.contains("The default, which was that, follows"), "{}", said.stderr);
+    assert!(is("default", &of_mirror));
 }
 
 #[test]
