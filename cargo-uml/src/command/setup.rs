@@ -60,15 +60,19 @@ fn plain(choice: Choice) -> Result<Order, Error> {
 fn default(cache: &Cache, reporter: &Reporter) -> Result<Default, Error> {
     let kernel = match cache.named("default") {
         Ok(kernel) => kernel,
-        Err(Error::UnknownKernel { .. }) => return missing_or_outdated(Choice::Best),
+        Err(Error::NoDefault { .. }) => return missing_or_outdated(Choice::Best),
         Err(error) => {
-            // Its name is all that is known.
-            let Error::DamagedKernel { name, id, .. } = &error else { return Err(error) };
-            let Some(series) = TESTED.into_iter().find(|series| is_called(name, *series)) else {
-                return Err(error);
+            let Error::DamagedKernel { name, id, path, .. } = &error else { return Err(error) };
+            let Some(kernel) = Kernel::read(path) else {
+                // Its name is all that is known.
+                let Some(series) = TESTED.into_iter().find(|series| is_called(name, *series))
+                else {
+                    return Err(error);
+                };
+                note_damage(reporter, id, name);
+                return damaged(of_series(series));
             };
-            note_damage(reporter, id, name);
-            return damaged(of_series(series));
+            kernel
         }
     };
     if !is_current(&kernel, &plain(Choice::Best)?.recipe()) {
@@ -93,7 +97,7 @@ fn default(cache: &Cache, reporter: &Reporter) -> Result<Default, Error> {
             Ok(Default::Due { order, is_replaceable: false })
         }
         None => {
-            let again = metadata.how_to_make(shown);
+            let again = cache.how_to_make(&id);
             Err(Error::DamagedDefault { name: shown.clone(), id, again })
         }
     }

@@ -295,7 +295,11 @@ fn lists_and_shows_what_there_is() {
     assert_eq!(first["id"].as_str().unwrap(), id(&base));
     assert_eq!(first["default"], true);
     assert_eq!(first["version"], "7.2.99");
+    assert_eq!(first["traps"], serde_json::json!(["seccomp", "ptrace"]));
+    assert_eq!(first["damaged"], serde_json::Value::Null);
     assert_eq!(first["provenance"], "tree");
+    let tree = fixture.tree().canonicalize().unwrap();
+    assert_eq!(first["source_path"].as_str(), tree.to_str());
     assert_eq!(first["path"].as_str().unwrap(), base.to_str().unwrap());
     assert_eq!(first["last_used"], serde_json::Value::Null);
     assert!(first["size"].as_u64().unwrap() > base.metadata().unwrap().len());
@@ -312,7 +316,9 @@ fn lists_and_shows_what_there_is() {
     assert!(lines[2].starts_with("fast ") && lines[2].contains("base+smp"), "{lines:?}");
 
     let shown = run(&mut fixture.uml(&["kernel", "show", "fast"]));
-    for text in ["built from a source tree", &id(&smp), "/config", "gcc", "tree:"] {
+    let from = format!("from        {}\n", tree.display());
+    let texts = ["built from a source tree", &id(&smp), "/config", "gcc", "tree:"];
+    for text in texts.into_iter().chain([&*from, "traps       seccomp, ptrace\n"]) {
         assert!(shown.succeeds().stdout.contains(text), "{}", shown.stdout);
     }
     let shown = run(&mut fixture.uml(&["kernel", "show", "--format", "json"])).stdout;
