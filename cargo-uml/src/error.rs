@@ -4,8 +4,6 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use uml_test::remedy::how_to_build;
-
 use crate::kernel::fragment::Dropped;
 use crate::kernel::version::{Version, Wanted};
 
@@ -213,9 +211,11 @@ pub(crate) enum Error {
     UnknownKernel { name: String, known: String },
     #[error(
         "the kernel {name} is damaged: {path} has no kernel in it, or no readable kernel.toml; \
-         `cargo uml kernel remove {id}` removes it, and `{}` builds it again", how_to_build(name), path = path.display()
+         `cargo uml kernel remove {id}` removes it, and `{again}` makes it again", path = path.display()
     )]
-    DamagedKernel { name: String, id: String, path: PathBuf },
+    DamagedKernel { name: String, id: String, path: PathBuf, again: String },
+    #[error("no kernel is the default: {}", how_to_choose(known))]
+    NoDefault { known: Vec<String> },
     #[error(
         "the default kernel {name} ({id}) is damaged, and no kernel that this builds by itself: `{again}` makes it \
          again, or choose another by `cargo uml kernel default NAME`"
@@ -248,6 +248,7 @@ impl Error {
             | Error::Spawn { .. }
             | Error::Command { .. }
             | Error::UnknownKernel { .. }
+            | Error::NoDefault { .. }
             | Error::DamagedKernel { .. }
             | Error::DamagedDefault { .. }
             | Error::TreeChanged { .. }
@@ -284,6 +285,16 @@ impl Error {
             | Error::KernelDoesNotBoot { .. }
             | Error::KernelDoesNotStart { .. } => EXIT_BUILD_FAILED,
         }
+    }
+}
+
+fn how_to_choose(known: &[String]) -> String {
+    match known {
+        [] => "there are none; `cargo uml setup` builds one".to_owned(),
+        _ => format!(
+            "choose one by `cargo uml kernel default NAME`; there are: {}",
+            known.join(", ")
+        ),
     }
 }
 

@@ -117,7 +117,8 @@ impl VmBuilder {
     /// Every [`Error`] but [`Error::Output`]: a wrong setting, no kernel, no room, no sandbox
     /// where one is required, a guest that ended or was not up in time; [`Error::Request`] where
     /// the environment is too large to be sent. On a host without Landlock, unless
-    /// [`Sandbox::Off`] was asked for, a line on standard error says so once.
+    /// [`Sandbox::Off`] was asked for, a line on standard error says so once; so does one where
+    /// [`Traps::Seccomp`] was and the kernel does not know it.
     pub fn boot(self) -> Result<Vm, Error> {
         match self.config {
             Ok(config) if config.mem < MIN_MEM => Err(Error::Config(ConfigError::Value {
@@ -128,7 +129,10 @@ impl VmBuilder {
             Ok(config) => {
                 let vm = vm::boot(&config, &self.manifest_dir, self.lifetime)?;
                 #[cfg(supported_host)]
-                crate::report::warn_unprotected(&vm.protection(), config.sandbox);
+                {
+                    crate::report::warn_unprotected(&vm.protection(), config.sandbox);
+                    crate::report::warn_traps(vm.kernel_release(), config.traps);
+                }
                 Ok(vm)
             }
             Err(error) => Err(error.into()),

@@ -95,6 +95,12 @@ pub(crate) fn unmet_version(requirement: &str, release: &str) -> Option<String> 
     (!holds).then(|| format!("needs kernel {requirement}, and this one is {release}"))
 }
 
+/// Whether a kernel of this release can intercept its processes' system calls by seccomp. All can by ptrace.
+#[doc(hidden)]
+pub fn has_seccomp_mode(release: &str) -> bool {
+    unmet_version(">=6.16", release).is_none()
+}
+
 /// Why a kernel's `.config` lacks an option; `None` where it has it.
 pub(crate) fn unmet_option(wanted: &str, config: &str) -> Option<String> {
     let (name, value) = match wanted.split_once('=') {

@@ -13,7 +13,8 @@ use uml_test_protocol::supervision::Protection;
 
 use crate::cache;
 use crate::case::TestCase;
-use crate::config::Sandbox;
+use crate::config::{Sandbox, Traps};
+use crate::gates::has_seccomp_mode;
 use crate::outcome::Outcome;
 use crate::output::Output;
 use crate::vm::console;
@@ -195,6 +196,23 @@ pub(crate) fn warn_unprotected(protection: &Protection, wanted: Sandbox) {
     }
 }
 
+/// Says once that seccomp was asked for and the kernel does not know it.
+pub(crate) fn warn_traps(release: &str, wanted: Traps) {
+    static ONCE: Once = Once::new();
+    if let Some(warning) = traps_warning(release, wanted) {
+        ONCE.call_once(|| announce(&warning));
+    }
+}
+
+fn traps_warning(release: &str, wanted: Traps) -> Option<String> {
+    (wanted == Traps::Seccomp && !has_seccomp_mode(release)).then(|| {
+        format!(
+            "`traps` (UML_TEST_TRAPS) is `seccomp`, which Linux has from 6.16 on; the guest's kernel is {release} \
+             and uses ptrace, at half the speed: choose a newer kernel (UML_TEST_KERNEL), or `auto`"
+        )
+    })
+}
+
 /// Keeps the evidence of a run in a directory of its own, the newest `limit` of them.
 pub(crate) fn keep(case: &TestCase, outcome: &Outcome, evidence: &mut Evidence, limit: usize) {
     let Some(base) = kept_runs_dir().filter(|_| limit > 0) else { return };
@@ -290,6 +308,16 @@ mod tests {
         assert!(
             text.ends_with("line 99\n\nrun directory: /target/uml-test/x\nguest kernel: 7.2.0\n")
         );
+    }
+
+    #[test]
+    fn seccomp_that_a_kernel_does_not_know_is_told() {
+        let warning = traps_warning("6.12.95", Traps::Seccomp).unwrap();
+        for part in ["UML_TEST_TRAPS", "from 6.16 on", "kernel is 6.12.95 and uses ptrace"] {
+            assert!(warning.contains(part), "{warning}");
+        }
+        assert_eq!(traps_warning("6.16.0-rc1", Traps::Seccomp), None);
+        assert_eq!(traps_warning("6.12.95", Traps::Auto), None);
     }
 
     #[test]

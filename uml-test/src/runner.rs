@@ -182,6 +182,7 @@ impl Running<'_> {
             Ok(()) => {
                 self.evidence.kernel = Some(vm.kernel_release().to_owned());
                 report::warn_unprotected(&vm.protection(), self.config.sandbox);
+                report::warn_traps(vm.kernel_release(), self.config.traps);
                 self.facts.phase = Phase::Running;
                 match self.follow(&events, backlog, &vm) {
                     Ok(()) => self.stop(&vm),

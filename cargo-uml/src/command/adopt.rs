@@ -78,7 +78,7 @@ fn distro(cache: &Cache, name: Name, reporter: &Reporter) -> Result<PathBuf, Err
             && (!has_modules || modules::is_indexed(kernel))
             && kernel.is_intact()
     }) {
-        cache.set_name(&name, &kernel, &lock)?;
+        cache.set_name(&name, &kernel, &lock, reporter)?;
         return Ok(kernel.linux());
     }
     drop(lock);
@@ -143,6 +143,7 @@ impl Foreign<'_> {
                     version,
                     provenance: self.provenance,
                     source: self.source.clone(),
+                    source_path: None,
                     flavours: Vec::new(),
                     fragments: Vec::new(),
                     modules_from: match self.provenance {
@@ -172,7 +173,7 @@ impl Foreign<'_> {
                 install::install(cache, &contents, metadata, &content, &lock, reporter)?
             }
         };
-        cache.set_name(&name, &kernel, &lock)?;
+        cache.set_name(&name, &kernel, &lock, reporter)?;
         Ok(kernel)
     }
 }

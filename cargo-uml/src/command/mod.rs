@@ -50,8 +50,8 @@ fn kernel(command: KernelCommand, cache: &Cache, reporter: &Reporter) -> anyhow:
             reporter.text(&listing::list(&listing::all(cache), format.format)?)?;
         }
         KernelCommand::Show { name, format } => {
-            let kernel = cache.named(&name)?;
-            reporter.text(&listing::show(&listing::describe(cache, &kernel), format.format)?)?;
+            let kernel = listing::one(cache, &name)?;
+            reporter.text(&listing::show(&kernel, format.format)?)?;
         }
         KernelCommand::Default { name: None } => {
             reporter.text(&format!("{}\n", select::default_name(cache)?))?;

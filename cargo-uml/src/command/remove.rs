@@ -62,7 +62,7 @@ pub(crate) fn prune(
     let _build = BuildLock::take(cache, "pruning", reporter)?;
     let lock = CacheLock::take(cache)?;
     let mut paths = Vec::new();
-    for kernel in cache.list() {
+    for kernel in cache.list().into_iter().filter(|kernel| is_kernel(kernel.directory())) {
         let unused = arguments.unused_for.is_some_and(|days| is_unused(&kernel, days));
         if cache.is_nameless(&kernel) || (unused && !cache.is_default(&kernel)) {
             paths.push(kernel.directory().to_path_buf());
@@ -109,7 +109,7 @@ fn is_older(time: SystemTime, days: u64) -> bool {
 /// Not what is half installed or half removed.
 fn is_kernel(path: &Path) -> bool {
     let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-    !is_hidden && Kernel::read(path).is_some()
+    !is_hidden && entry::obvious_damage(path).is_none()
 }
 
 /// A source tree's build that was finished once, of a tree that is still there: the next build takes seconds from it.

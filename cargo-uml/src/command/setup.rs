@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use crate::error::{EXIT_NO_SOURCE, Error};
 use crate::kernel::cache::Cache;
 use crate::kernel::entry::Kernel;
-use crate::kernel::lock::CacheLock;
 use crate::kernel::metadata::Provenance;
 use crate::kernel::order::Order;
 use crate::kernel::source::Choice;
@@ -25,16 +24,13 @@ pub(crate) fn setup(
             Default::Due { order, is_replaceable } => (order, is_replaceable),
         },
     };
-    let kernel = match order.provide(cache, reporter) {
+    let kernel = match order.for_default().provide(cache, reporter) {
         Err(error) if is_replaceable && error.exit_code() == EXIT_NO_SOURCE => {
             reporter.note(format_args!("{error}; the usual kernel takes the default's place"));
-            plain(Choice::Best)?.provide(cache, reporter)?
+            plain(Choice::Best)?.for_default().provide(cache, reporter)?
         }
         provided => provided?,
     };
-    if !cache.is_default(&kernel) {
-        cache.set_default(&kernel, &CacheLock::take(cache)?)?;
-    }
     Ok(kernel.linux())
 }
 
@@ -64,15 +60,19 @@ fn plain(choice: Choice) -> Result<Order, Error> {
 fn default(cache: &Cache, reporter: &Reporter) -> Result<Default, Error> {
     let kernel = match cache.named("default") {
         Ok(kernel) => kernel,
-        Err(Error::UnknownKernel { .. }) => return missing_or_outdated(Choice::Best),
+        Err(Error::NoDefault { .. }) => return missing_or_outdated(Choice::Best),
         Err(error) => {
-            // Its name is all that is known.
-            let Error::DamagedKernel { name, id, .. } = &error else { return Err(error) };
-            let Some(series) = TESTED.into_iter().find(|series| is_called(name, *series)) else {
-                return Err(error);
+            let Error::DamagedKernel { name, id, path, .. } = &error else { return Err(error) };
+            let Some(kernel) = Kernel::read(path) else {
+                // Its name is all that is known.
+                let Some(series) = TESTED.into_iter().find(|series| is_called(name, *series))
+                else {
+                    return Err(error);
+                };
+                note_damage(reporter, id, name);
+                return damaged(of_series(series));
             };
-            note_damage(reporter, id, name);
-            return damaged(of_series(series));
+            kernel
         }
     };
     if !is_current(&kernel, &plain(Choice::Best)?.recipe()) {
@@ -97,7 +97,7 @@ fn default(cache: &Cache, reporter: &Reporter) -> Result<Default, Error> {
             Ok(Default::Due { order, is_replaceable: false })
         }
         None => {
-            let again = metadata.how_to_make(shown);
+            let again = cache.how_to_make(&id);
             Err(Error::DamagedDefault { name: shown.clone(), id, again })
         }
     }

@@ -9,12 +9,12 @@ use uml_test::Host;
 use super::bounded;
 use super::finding::Finding;
 use crate::kernel::cache::Cache;
-use crate::kernel::identity;
+use crate::kernel::entry;
+use crate::kernel::names::DEFAULT;
 use crate::process;
 
 const CACHE: &str = "cached kernels";
 const KERNEL: &str = "kernel";
-const DEFAULT: &str = "default";
 
 /// How long a kernel may take to print its version.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -31,7 +31,7 @@ pub(crate) fn cached() -> Finding {
             );
         }
     };
-    let kernels = directories(&cache.kernels());
+    let kernels = cache.entries();
     let mut names: Vec<(String, String)> =
         cache.all_names().into_iter().map(|(name, id)| (name.to_string(), id)).collect();
     names.extend(cache.default_id().map(|id| (DEFAULT.to_owned(), id)));
@@ -50,12 +50,13 @@ pub(crate) fn cached() -> Finding {
                 rest.iter().map(|n| format!(", {n}")).collect::<String>()
             );
         }
-        if let Err(reason) = intact(directory) {
-            line = format!("{line}: {reason}");
+        if let Some(reason) = entry::damage(directory) {
+            let id = short(directory);
+            line = format!("{line}: damaged, {reason}");
+            remedies.push(format!("`{}` makes {id} again", cache.how_to_make(&id)));
             // Removed, a default would be nobody's choice any more.
-            match names.contains(&DEFAULT) {
-                true => remedies.push("`cargo uml setup` builds the default again".to_owned()),
-                false => damaged.push(short(directory)),
+            if !names.contains(&DEFAULT) {
+                damaged.push(id);
             }
         }
         lines.push(line);
@@ -75,7 +76,7 @@ pub(crate) fn cached() -> Finding {
     };
     if !damaged.is_empty() {
         remedies.push(format!(
-            "`cargo uml kernel remove {}` removes what is damaged, `cargo uml kernel build` makes it again",
+            "`cargo uml kernel remove {}` removes what is damaged",
             damaged.join(" ")
         ));
     }
@@ -93,36 +94,9 @@ pub(crate) fn cached() -> Finding {
     }
 }
 
-/// The directories of all kernels, sorted, also of those that cannot be read.
-fn directories(kernels: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(kernels).into_iter().flatten().flatten();
-    let mut directories: Vec<PathBuf> = entries
-        // One that is being put together has a name with a dot in front.
-        .filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."))
-        .map(|entry| entry.path())
-        .collect();
-    directories.sort();
-    directories
-}
-
 /// The directory's name: the kernel's version and content hash.
 fn short(directory: &Path) -> String {
     directory.file_name().unwrap_or(directory.as_os_str()).display().to_string()
-}
-
-/// Whether the kernel in `directory` is what was installed there.
-fn intact(directory: &Path) -> Result<(), String> {
-    let metadata = directory.join("kernel.toml");
-    let text = std::fs::read_to_string(&metadata)
-        .map_err(|error| format!("damaged, can't read kernel.toml: {error}"))?;
-    let table: toml::Table =
-        text.parse().map_err(|_| "damaged, kernel.toml is not TOML".to_owned())?;
-    let expected = table.get("sha256").and_then(toml::Value::as_str).unwrap_or_default();
-    match identity::of_file(&directory.join("linux")) {
-        Ok(found) if found == expected => Ok(()),
-        Ok(_) => Err("damaged, its checksum is another than when it was installed".to_owned()),
-        Err(error) => Err(format!("damaged: {error}")),
-    }
 }
 
 /// The kernel that would be booted, if it starts.

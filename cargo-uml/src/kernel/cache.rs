@@ -30,10 +30,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use uml_test::kernel_name;
+use uml_test::remedy::how_to_build;
 
 use super::entry::Kernel;
-use super::metadata::Provenance;
-use super::names::Name;
+use super::metadata::{Metadata, Provenance};
+use super::names::{DEFAULT, Name};
 use super::version::{TESTED, Version, Wanted};
 use crate::error::Error;
 
@@ -84,13 +85,22 @@ impl Cache {
         self.root.join("names")
     }
 
+    /// The directories of all kernels, damaged or not, sorted.
+    pub(crate) fn entries(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.kernels()).into_iter().flatten().flatten();
+        let mut directories: Vec<PathBuf> = entries
+            // One that is being put together has a name with a dot in front.
+            .filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."))
+            .map(|entry| entry.path())
+            .collect();
+        directories.sort();
+        directories
+    }
+
     /// All kernels with readable metadata, the oldest first.
     pub(crate) fn list(&self) -> Vec<Kernel> {
-        let entries = fs::read_dir(self.kernels()).into_iter().flatten().flatten();
-        let mut kernels: Vec<Kernel> = entries
-            .filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."))
-            .filter_map(|entry| Kernel::read(&entry.path()))
-            .collect();
+        let mut kernels: Vec<Kernel> =
+            self.entries().iter().filter_map(|directory| Kernel::read(directory)).collect();
         kernels.sort_by(|a, b| a.installed.cmp(&b.installed).then_with(|| a.id().cmp(&b.id())));
         kernels
     }
@@ -142,18 +152,31 @@ impl Cache {
     pub(crate) fn named(&self, text: &str) -> Result<Kernel, Error> {
         let (_, id) = self.entry(text)?;
         let path = self.kernels().join(&id);
-        Kernel::read(&path).ok_or_else(|| Error::DamagedKernel {
+        let is_there = |kernel: &Kernel| kernel.linux().exists();
+        Kernel::read(&path).filter(is_there).ok_or_else(|| Error::DamagedKernel {
             name: self.names_of(&id).into_iter().next().unwrap_or_else(|| id.clone()),
+            again: self.how_to_make(&id),
             id,
             path,
         })
     }
 
+    /// The command that makes a kernel again: as its metadata has it, or where these can't be read, its name.
+    pub(crate) fn how_to_make(&self, id: &str) -> String {
+        let name = self.names_of(id).into_iter().next();
+        match Metadata::read(&self.kernels().join(id)) {
+            Ok(metadata) => metadata.how_to_make(name.as_ref().unwrap_or(&metadata.name)),
+            Err(_) => how_to_build(name.as_deref().unwrap_or(id)),
+        }
+    }
+
     /// The same as [`find`](Self::find), of a kernel that is there, damaged or not.
     pub(crate) fn entry(&self, text: &str) -> Result<(Option<Name>, String), Error> {
-        self.find(text)
-            .filter(|(_, id)| self.kernels().join(id).is_dir())
-            .ok_or_else(|| Error::UnknownKernel { name: text.to_owned(), known: self.known() })
+        self.find(text).filter(|(_, id)| self.kernels().join(id).is_dir()).ok_or_else(|| match text
+        {
+            DEFAULT => Error::NoDefault { known: self.names_or_ids() },
+            _ => Error::UnknownKernel { name: text.to_owned(), known: self.known() },
+        })
     }
 
     /// The executable of the kernel that a name, or an id, stands for. It need not be there.
@@ -178,15 +201,29 @@ impl Cache {
 
     /// The names of the kernels that there are, for messages.
     pub(crate) fn known(&self) -> String {
-        let kernels = self.kernels();
-        let is_there = |id: &String| kernels.join(id).is_dir();
-        let names: Vec<String> = self
-            .all_names()
-            .into_iter()
-            .filter(|(_, id)| is_there(id))
-            .map(|(name, _)| name.to_string())
-            .collect();
+        let names = self.names_of_kernels();
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    }
+
+    /// The names of the kernels that there are; their ids where none has a name.
+    fn names_or_ids(&self) -> Vec<String> {
+        let ids = || {
+            self.entries()
+                .iter()
+                .filter_map(|path| Some(path.file_name()?.display().to_string()))
+                .collect()
+        };
+        let names = self.names_of_kernels();
+        if names.is_empty() { ids() } else { names }
+    }
+
+    fn names_of_kernels(&self) -> Vec<String> {
+        let kernels = self.kernels();
+        let names = self.all_names().into_iter();
+        names
+            .filter(|(_, id)| kernels.join(id).is_dir())
+            .map(|(name, _)| name.to_string())
+            .collect()
     }
 }
 

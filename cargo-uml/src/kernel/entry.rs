@@ -18,12 +18,10 @@ pub(crate) struct Kernel {
 }
 
 impl Kernel {
-    /// `None` if it has no readable metadata or no kernel.
+    /// `None` if it has no readable metadata. It may be damaged otherwise.
     pub(crate) fn read(directory: &Path) -> Option<Kernel> {
-        let path = directory.join("kernel.toml");
-        let metadata = toml::from_str(&fs::read_to_string(&path).ok()?).ok()?;
-        directory.join("linux").metadata().ok()?;
-        let installed = path.metadata().ok()?.modified().ok()?;
+        let metadata = Metadata::read(directory).ok()?;
+        let installed = Metadata::path(directory).metadata().ok()?.modified().ok()?;
         Some(Kernel { directory: directory.to_path_buf(), metadata, installed })
     }
 
@@ -39,11 +37,6 @@ impl Kernel {
         self.directory.join("linux")
     }
 
-    /// The resolved `.config`, if it is known.
-    pub(crate) fn config(&self) -> Option<PathBuf> {
-        Some(self.directory.join("config")).filter(|path| path.exists())
-    }
-
     /// What modules outside the kernel's tree are built against, if it was kept.
     pub(crate) fn build(&self) -> Option<PathBuf> {
         Some(self.directory.join("build")).filter(|path| path.exists())
@@ -51,12 +44,7 @@ impl Kernel {
 
     /// When a guest was last booted from it.
     pub(crate) fn last_used(&self) -> Option<SystemTime> {
-        self.directory.join("last-used").metadata().ok()?.modified().ok()
-    }
-
-    /// Bytes on disk of all that belongs to it.
-    pub(crate) fn size(&self) -> u64 {
-        size(&self.directory)
+        last_used(&self.directory)
     }
 
     /// Whether the kernel is what was installed, and starts on this machine.
@@ -68,6 +56,35 @@ impl Kernel {
         identity::of_file(&linux).is_ok_and(|found| found == self.metadata.sha256)
             && image::version(&linux).is_ok_and(|version| version == self.metadata.version)
     }
+}
+
+/// What is wrong with the kernel in `directory`, as far as it shows without reading its executable.
+pub(crate) fn obvious_damage(directory: &Path) -> Option<String> {
+    look(directory).err()
+}
+
+/// The same, its executable's checksum included. Its other files have none.
+pub(crate) fn damage(directory: &Path) -> Option<String> {
+    let metadata = match look(directory) {
+        Ok(metadata) => metadata,
+        Err(reason) => return Some(reason),
+    };
+    match identity::of_file(&directory.join("linux")) {
+        Ok(found) if found == metadata.sha256 => None,
+        Ok(_) => Some("the checksum of linux is another than when it was installed".to_owned()),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+fn look(directory: &Path) -> Result<Metadata, String> {
+    let metadata = Metadata::read(directory)?;
+    let linux = directory.join("linux").metadata();
+    linux.map(|_| metadata).map_err(|error| format!("can't read linux: {error}"))
+}
+
+/// When a guest was last booted from the kernel in `directory`.
+pub(crate) fn last_used(directory: &Path) -> Option<SystemTime> {
+    directory.join("last-used").metadata().ok()?.modified().ok()
 }
 
 /// Bytes of the files below `directory`, links not followed.

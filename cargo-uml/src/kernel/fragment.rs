@@ -27,6 +27,8 @@ pub(crate) struct Request {
     /// As in a `.config`; `n` for what shall not be set.
     pub(crate) value: String,
     condition: Condition,
+    /// What the comment has for people.
+    words: String,
     /// The label of the fragment.
     origin: String,
     pub(crate) shipped: bool,
@@ -71,10 +73,11 @@ impl Fragment {
                 text: line.trim().to_owned(),
                 reason,
             };
-            let request = |option: &str, value: &str, condition| Request {
+            let request = |option: &str, value: &str, comment: &str| Request {
                 option: option.to_owned(),
                 value: value.to_owned(),
-                condition,
+                condition: Condition::of(comment),
+                words: comment.split_once(':').map_or("", |(_, words)| words.trim()).to_owned(),
                 origin: self.label.clone(),
                 shipped: self.shipped,
             };
@@ -83,7 +86,7 @@ impl Fragment {
             if let Some(option) =
                 line.strip_prefix("# CONFIG_").and_then(|rest| rest.strip_suffix(" is not set"))
             {
-                requests.push(request(&format!("CONFIG_{option}"), "n", Condition::Always));
+                requests.push(request(&format!("CONFIG_{option}"), "n", ""));
                 continue;
             }
             let (assignment, comment) = split_comment(line);
@@ -100,7 +103,7 @@ impl Fragment {
             if value == "m" {
                 return Err(bad("modules are not built, only the kernel itself: say =y"));
             }
-            requests.push(request(option, value, Condition::of(comment)));
+            requests.push(request(option, value, comment));
         }
         Ok(requests)
     }
@@ -218,6 +221,22 @@ pub(crate) fn dropped(requests: &[Request], version: &Version, resolved: &str) -
         .collect()
 }
 
+/// The options, a line for those of which their fragments say the same.
+pub(crate) fn in_words(dropped: &[Dropped]) -> String {
+    let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
+    for Dropped { request: Request { option, words, .. }, .. } in dropped {
+        match groups.iter_mut().find(|(of, _)| of == words) {
+            Some((_, options)) => options.push(option),
+            None => groups.push((words, vec![option])),
+        }
+    }
+    let line = |(words, options): &(&str, Vec<&str>)| match *words {
+        "" => format!("\n    {}", options.join(", ")),
+        words => format!("\n    {}: {words}", options.join(", ")),
+    };
+    groups.iter().map(line).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,6 +297,17 @@ mod tests {
         let resolved = "CONFIG_A=y\nCONFIG_LSM=\"a,b#c\"\nCONFIG_OLD=y\n";
         assert_eq!(dropped_of(&[SAMPLE], "6.12", resolved), [] as [String; 0]);
         assert_eq!(dropped_of(&[SAMPLE], "7.2", resolved).len(), 1);
+    }
+
+    #[test]
+    fn what_is_lacking_is_told_in_the_fragments_words() {
+        let text = "CONFIG_A=y # optional before 7.0: not invented yet\nCONFIG_B=y # optional before 7.0\n\
+                    CONFIG_C=y # optional before 6.9: not invented yet\nCONFIG_D=y # optional before 7.0: why: so\n";
+        let lacking = dropped(&of(&[text], "6.1"), &"6.1".parse().unwrap(), "");
+        assert_eq!(
+            in_words(&lacking),
+            "\n    CONFIG_A, CONFIG_C: not invented yet\n    CONFIG_B\n    CONFIG_D: why: so"
+        );
     }
 
     #[test]

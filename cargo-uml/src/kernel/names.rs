@@ -10,12 +10,14 @@ use super::cache::Cache;
 use super::entry::Kernel;
 use super::lock::CacheLock;
 use crate::error::Error;
+use crate::report::Reporter;
 
 /// A kernel's name, such as `7.2`, `6.1/debug+smp` or `mine`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Name(String);
 
-const DEFAULT: &str = "default";
+/// What the link to the default kernel is called.
+pub(crate) const DEFAULT: &str = "default";
 
 impl Name {
     /// Letters, digits and `._+-`, the first a letter or digit, with at most one `/` before such a part.
@@ -105,21 +107,45 @@ impl Cache {
         self.default_id().is_some_and(|id| id == kernel.id())
     }
 
-    /// Gives `kernel` the name. The default follows a name that it was the default under, and a first kernel becomes
-    /// the default.
+    /// Gives `kernel` the name. A first kernel becomes the default. The default follows a name that it was the default
+    /// under, but not to source of the user's own unless it was of such before: it is what other projects' tests boot.
+    /// A name that moves to another source is told.
     pub(crate) fn set_name(
         &self,
         name: &Name,
         kernel: &Kernel,
         lock: &CacheLock,
+        reporter: &Reporter,
     ) -> Result<(), Error> {
-        let before = self.target(name);
-        let default = self.default_id().filter(|id| self.kernels().join(id).is_dir());
-        if before.as_deref() != Some(kernel.id().as_str()) {
+        let is_there = |id: &String| self.kernels().join(id).is_dir();
+        let default = self.default_id().filter(is_there);
+        let target = self.target(name);
+        if target.as_ref() != Some(&kernel.id()) {
             self.link(name, kernel, lock)?;
         }
-        if default.is_none() || default == before {
+        let replaced = target.filter(|id| *id != kernel.id() && is_there(id));
+        let before = replaced.as_ref().and_then(|id| Kernel::read(&self.kernels().join(id)));
+        let was_default = replaced.is_some() && replaced == default;
+        let follows = was_default && may_follow(before.as_ref(), kernel);
+        if default.is_none() || follows {
             self.set_default(kernel, lock)?;
+        }
+        let is_same_source = |before: &Kernel| kernel.metadata.has_source_of(&before.metadata);
+        if let Some(id) = replaced
+            && !before.as_ref().is_some_and(is_same_source)
+        {
+            reporter.note(format_args!(
+                "{name} is {}\n{name} was {}",
+                shown(&kernel.id(), Some(kernel)),
+                shown(&id, before.as_ref())
+            ));
+            if follows {
+                reporter.note("The default, which was that, follows");
+            } else if was_default {
+                reporter.note(format_args!(
+                    "That stays the default; `cargo uml kernel default {name}` chooses the new one"
+                ));
+            }
         }
         Ok(())
     }
@@ -166,6 +192,20 @@ impl Cache {
         let path = names.join(name.file_name());
         fs::rename(&staged, &path).map_err(Error::io("create", &path))
     }
+}
+
+/// Whether a default may follow its name from the kernel before to this one.
+fn may_follow(before: Option<&Kernel>, kernel: &Kernel) -> bool {
+    let provenance = kernel.metadata.provenance;
+    !provenance.is_users_own()
+        || before.is_some_and(|before| before.metadata.provenance == provenance)
+}
+
+/// A kernel for messages, with where it comes from.
+fn shown(id: &str, kernel: Option<&Kernel>) -> String {
+    let Some(Kernel { metadata, .. }) = kernel else { return format!("{id} (damaged)") };
+    let path = metadata.path_of_source().map_or_else(String::new, |path| format!(", {path}"));
+    format!("{id} ({}{path})", metadata.provenance)
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! A kernel as it is asked for, and how the cache comes to have it.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::build::Build;
 use super::cache::Cache;
 use super::entry::Kernel;
 use super::flavour::{self, Flavour};
-use super::fragment::{Dropped, Fragment, Request};
+use super::fragment::{self, Dropped, Fragment, Request};
 use super::identity;
 use super::install::{self, Contents, Image};
 use super::lock::{BuildLock, CacheLock};
@@ -29,9 +29,12 @@ pub(crate) struct Order {
     pub(crate) choice: Choice,
     flavours: Vec<Flavour>,
     fragments: Vec<Fragment>,
+    /// Where the fragments are, whatever the working directory.
+    fragment_paths: Vec<String>,
     /// The flavours and the fragments' file names: what tells the kernel from others of its version.
     parts: Vec<String>,
     name: Option<Name>,
+    becomes_default: bool,
 }
 
 /// What is built, once its source is known.
@@ -45,7 +48,7 @@ impl Order {
     pub(crate) fn new(
         choice: Choice,
         flavours: &[String],
-        fragments: &[std::path::PathBuf],
+        fragments: &[PathBuf],
         name: Option<&str>,
     ) -> Result<Self, Error> {
         let flavours = flavour::named(flavours);
@@ -57,6 +60,9 @@ impl Order {
         for path in fragments {
             parts.push(path.file_stem().unwrap_or_default().to_string_lossy().into_owned());
         }
+        let absolute = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
+        let fragment_paths =
+            fragments.iter().map(|path| absolute(path).display().to_string()).collect();
         let fragments =
             fragments.iter().map(|path| Fragment::read(path)).collect::<Result<Vec<_>, _>>()?;
         let name = name.map(Name::parse_own).transpose()?;
@@ -71,7 +77,20 @@ impl Order {
                 }
             }
         }
-        Ok(Order { choice, flavours, fragments, parts, name })
+        Ok(Order {
+            choice,
+            flavours,
+            fragments,
+            fragment_paths,
+            parts,
+            name,
+            becomes_default: false,
+        })
+    }
+
+    /// The same of a kernel that is to be the default, whatever is that before.
+    pub(crate) fn for_default(self) -> Self {
+        Order { becomes_default: true, ..self }
     }
 
     /// All fragments, in the order in which they are merged.
@@ -113,18 +132,33 @@ impl Order {
                 None => self.provide_built(cache, reporter)?,
             };
             let name = self.name(&kernel.metadata.version)?;
-            if cache.target(&name).is_some_and(|id| id == kernel.id())
-                && cache.default_id().is_some()
-            {
+            let has_default = match self.becomes_default {
+                true => cache.is_default(&kernel),
+                false => cache.default_id().is_some(),
+            };
+            if has_default && cache.target(&name).is_some_and(|id| id == kernel.id()) {
                 return Ok(kernel);
             }
             let lock = CacheLock::take(cache)?;
             // While nothing was locked, a prune may have removed a kernel that had no name.
             if kernel.directory().exists() {
-                cache.set_name(&name, &kernel, &lock)?;
+                self.give_name(cache, &kernel, &lock, reporter)?;
                 return Ok(kernel);
             }
         }
+    }
+
+    fn give_name(
+        &self,
+        cache: &Cache,
+        kernel: &Kernel,
+        lock: &CacheLock,
+        reporter: &Reporter,
+    ) -> Result<(), Error> {
+        if self.becomes_default {
+            cache.set_default(kernel, lock)?;
+        }
+        cache.set_name(&self.name(&kernel.metadata.version)?, kernel, lock, reporter)
     }
 
     fn provide_built(&self, cache: &Cache, reporter: &Reporter) -> Result<Kernel, Error> {
@@ -265,7 +299,10 @@ impl Order {
         let lacking: Vec<String> =
             optional.iter().chain(&missing).map(|dropped| dropped.request.option.clone()).collect();
         if !optional.is_empty() {
-            reporter.note(format_args!("Linux {version} does without {}", lacking.join(", ")));
+            reporter.note(format_args!(
+                "Linux {version} does without{}",
+                fragment::in_words(&optional)
+            ));
         }
 
         let built = build.compile(reporter)?;
@@ -278,13 +315,14 @@ impl Order {
             version: built.release,
             provenance: plan.source.provenance,
             source: plan.source.identity.clone(),
+            source_path: plan.source.path_of_users().map(str::to_owned),
             flavours: self
                 .flavours
                 .iter()
                 .filter(|flavour| !flavour.is_base())
                 .map(|flavour| flavour.name.to_owned())
                 .collect(),
-            fragments: self.fragments.iter().map(|fragment| fragment.label.clone()).collect(),
+            fragments: self.fragment_paths.clone(),
             modules_from: None,
             recipe: self.recipe(),
             compiler: plan.compiler.clone(),
@@ -306,7 +344,7 @@ impl Order {
         let lock = CacheLock::take(cache)?;
         let kernel = install::install(cache, &contents, metadata, &plan.content, &lock, reporter)?;
         // Without a name it is what a prune removes that waits for this lock.
-        cache.set_name(&self.name(&kernel.metadata.version)?, &kernel, &lock)?;
+        self.give_name(cache, &kernel, &lock, reporter)?;
         drop(lock);
         if !is_tree {
             let _phase = reporter.phase("Removing the build tree");

@@ -187,6 +187,11 @@ impl Source {
         Ok(Source { provenance: Provenance::Package, identity, path })
     }
 
+    /// Where the user has it, if it is of the user's and the path is text.
+    pub(crate) fn path_of_users(&self) -> Option<&str> {
+        self.path.to_str().filter(|_| self.provenance.is_users_own())
+    }
+
     /// Whether its tree lies below `build` already.
     pub(crate) fn is_unpacked(&self, build: &Path) -> bool {
         self.provenance != Provenance::Tree && build.join(UNPACKED).exists()

@@ -45,12 +45,15 @@ pub(crate) fn choose(called: &[OsString], cache: Option<&Cache>) -> Result<Vec<C
 }
 
 fn find(called: &OsStr, cache: Option<&Cache>) -> Result<PathBuf, String> {
-    if let Some(linux) = called.to_str().and_then(|called| cache?.executable(called)) {
+    if let (Some(cache), Some(called)) = (cache, called.to_str())
+        && let Some((_, id)) = cache.find(called)
+    {
+        let linux = cache.kernels().join(&id).join("linux");
         return usable(&linux).map_err(|reason| {
-            let again = how_to_build(&called.to_string_lossy());
             format!(
-                "its kernel {} can't be used: {reason}; `{again}` builds it again",
-                linux.display()
+                "its kernel {} can't be used: {reason}; `{}` makes it again",
+                linux.display(),
+                cache.how_to_make(&id)
             )
         });
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::fixture::{Fixture, Run, forgo, run};
+use crate::mirror::Mirror;
 
 const NONE: [PathBuf; 0] = [];
 
@@ -152,6 +153,61 @@ fn a_name_points_to_the_last_kernel_built_under_it_and_the_default_follows() {
 }
 
 #[test]
+fn a_name_that_moves_to_another_source_is_told_and_the_default_follows_to_none_of_the_users() {
+    let mirror = Mirror::new();
+    let fixture = &mirror.fixture;
+    let build =
+        |source: &Path| run(&mut mirror.uml(&["kernel", "build", source.to_str().unwrap()]));
+    let is = |name: &str, linux: &Path| fixture.named(name).as_deref() == linux.parent();
+    let mut factor = 1;
+    let mut change = |tree: &Path| {
+        factor += 1;
+        let text = format!("int other(void) {{ return 0 * {factor}; }}\n");
+        fs::write(tree.join("b.c"), text).unwrap();
+    };
+    let tree = fixture.tree().canonicalize().unwrap();
+    let of_mirror = run(&mut mirror.setup()).kernel();
+    let said = build(&tree);
+    let own = said.kernel();
+    let note = format!(
+        "7.2 is {} (built from a source tree, {})\n7.2 was {} (built from a package of the mirror)\n\
+         That stays the default; `cargo uml kernel default 7.2` chooses the new one\n",
+        id(&own),
+        tree.display(),
+        id(&of_mirror)
+    );
+    assert!(said.stderr.contains(&note), "{note} is missing from {}", said.stderr);
+    assert!(is("7.2", &own) && is("default", &of_mirror));
+
+    // A change is of the same source, and its kernel the default's follower if that is of the tree.
+    run(&mut mirror.uml(&["kernel", "default", "7.2"])).succeeds();
+    change(&tree);
+    let said = build(&tree);
+    let changed = said.kernel();
+    assert!(!said.stderr.contains("7.2 is "), "{}", said.stderr);
+    assert!(is("7.2", &changed) && is("default", &changed));
+
+    // As is another tree's, which is told.
+    let other = fixture.path().join("other");
+    run(Command::new("cp").arg("-a").arg(&tree).arg(&other)).succeeds();
+    change(&other);
+    let said = build(&other);
+    let others = said.kernel();
+    for text in [
+        format!("7.2 is {} (built from a source tree, {})", id(&others), other.display()),
+        format!("7.2 was {} (built from a source tree, {})", id(&changed), tree.display()),
+        "The default, which was that, follows".to_owned(),
+    ] {
+        assert!(said.stderr.contains(&text), "{text} is missing from {}", said.stderr);
+    }
+    assert!(is("default", &others));
+    let said = build(Path::new("7.2"));
+    assert_eq!(said.kernel(), of_mirror);
+    assert!(said.stderr.contains("The default, which was that, follows"), "{}", said.stderr);
+    assert!(is("default", &of_mirror));
+}
+
+#[test]
 fn a_dropped_option_is_explained() {
     let fixture = Fixture::new();
     fixture.write(
@@ -194,7 +250,8 @@ fn a_dropped_option_is_explained() {
     fs::write(&fragment, "CONFIG_CARD=y # optional before 8.0: newer cards\n").unwrap();
     let done = run(&mut fixture.uml(&arguments));
     let linux = done.kernel();
-    assert!(done.stderr.contains("Linux 7.9.99 does without CONFIG_CARD"), "{}", done.stderr);
+    let lacks = "Linux 7.9.99 does without\n    CONFIG_CARD: newer cards\n";
+    assert!(done.stderr.contains(lacks), "{}", done.stderr);
     let shown = run(&mut fixture.uml(&["kernel", "show", &id(&linux)])).stdout;
     assert!(shown.contains("lacks       CONFIG_CARD\n"), "{shown}");
 }
@@ -238,7 +295,11 @@ fn lists_and_shows_what_there_is() {
     assert_eq!(first["id"].as_str().unwrap(), id(&base));
     assert_eq!(first["default"], true);
     assert_eq!(first["version"], "7.2.99");
+    assert_eq!(first["traps"], serde_json::json!(["seccomp", "ptrace"]));
+    assert_eq!(first["damaged"], serde_json::Value::Null);
     assert_eq!(first["provenance"], "tree");
+    let tree = fixture.tree().canonicalize().unwrap();
+    assert_eq!(first["source_path"].as_str(), tree.to_str());
     assert_eq!(first["path"].as_str().unwrap(), base.to_str().unwrap());
     assert_eq!(first["last_used"], serde_json::Value::Null);
     assert!(first["size"].as_u64().unwrap() > base.metadata().unwrap().len());
@@ -255,7 +316,9 @@ fn lists_and_shows_what_there_is() {
     assert!(lines[2].starts_with("fast ") && lines[2].contains("base+smp"), "{lines:?}");
 
     let shown = run(&mut fixture.uml(&["kernel", "show", "fast"]));
-    for text in ["built from a source tree", &id(&smp), "/config", "gcc", "tree:"] {
+    let from = format!("from        {}\n", tree.display());
+    let texts = ["built from a source tree", &id(&smp), "/config", "gcc", "tree:"];
+    for text in texts.into_iter().chain([&*from, "traps       seccomp, ptrace\n"]) {
         assert!(shown.succeeds().stdout.contains(text), "{}", shown.stdout);
     }
     let shown = run(&mut fixture.uml(&["kernel", "show", "--format", "json"])).stdout;

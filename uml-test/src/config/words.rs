@@ -24,7 +24,7 @@ words! {
         /// seccomp where the kernel has it (Linux 6.16 and later), else ptrace.
         Auto = "auto",
         /// seccomp, and no boot where that fails. Kernels before 6.16 do not know it and use
-        /// ptrace.
+        /// ptrace, which a line on standard error says.
         Seccomp = "seccomp",
         /// ptrace: slower, and guest user space cannot reach the kernel's own memory.
         Ptrace = "ptrace",

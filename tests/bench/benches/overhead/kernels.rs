@@ -16,7 +16,8 @@ const ROUNDS: usize = 15;
 #[derive(serde::Deserialize)]
 struct Listed {
     names: Vec<String>,
-    version: String,
+    version: Option<String>,
+    damaged: Option<String>,
     path: PathBuf,
     least_mem_mib: Option<u64>,
 }
@@ -25,9 +26,11 @@ struct Listed {
 pub(crate) fn floors() -> Result<()> {
     let mut kernels = Vec::new();
     for listed in listed()? {
-        if let Some(name) = listed.names.first() {
+        if let (None, Some(version), Some(name)) =
+            (listed.damaged, listed.version, listed.names.first())
+        {
             let floor = Floor::of(listed.path)?.with_mem(listed.least_mem_mib.unwrap_or(128));
-            kernels.push((name.clone(), listed.version, floor, Vec::new()));
+            kernels.push((name.clone(), version, floor, Vec::new()));
         }
     }
     for _ in 0..ROUNDS {
