@@ -140,17 +140,15 @@ impl Build {
 
     pub(crate) fn compile(&self, reporter: &Reporter) -> Result<Built, Error> {
         reporter.note(format_args!("Build log: {}", self.log.display()));
-        let message = format_args!("Compiling Linux {}", self.version);
-        let phase = if self.out.join("linux").exists() {
-            // A tree that was built before: counting what is left to do would take longer than doing it.
-            reporter.phase(message)
-        } else {
+        let phase = reporter.phase(format_args!("Compiling Linux {}", self.version));
+        // Of a tree that was built before, counting what is left to do would take longer than doing it.
+        if !self.out.join("linux").exists() {
             let mut dry_run = self.make("linux");
             // Its status says nothing: it ends where it needs a file that it did not make.
             let dry_run = process::output(dry_run.arg("--dry-run"))?;
             let total = progress::steps_of_dry_run(&String::from_utf8_lossy(&dry_run.stdout));
-            reporter.counted(message, total, Unit::Steps)
-        };
+            phase.set_total(total, Unit::Steps);
+        }
         unseen::note_start(&self.directory)?;
         let started = Instant::now();
         let mut steps = 0;
