@@ -84,8 +84,10 @@ pub(crate) enum Error {
         indented(detail)
     )]
     NoPackage { what: String, tried: String, detail: String },
+    #[error("could not fetch the package {package} from the mirror ({status}){}", indented(output))]
+    FetchPackage { package: String, status: String, output: String },
     #[error(
-        "Linux {wanted} is neither on the package mirror nor among the releases whose checksums are known ({known}); \
+        "Linux {wanted} can be had neither from the package mirror nor as one of the releases whose checksums are known ({known}); \
          for another release of kernel.org give its checksum: `cargo uml kernel build X.Y.Z --sha256 HEX`"
     )]
     NoVersionAnywhere {
@@ -103,6 +105,10 @@ pub(crate) enum Error {
         path = path.display()
     )]
     SourceNotThere { path: PathBuf },
+    #[error(
+        "the flavours {flavours} exclude each other: each is what all else is built on; give one of them"
+    )]
+    TwoFoundations { flavours: String },
     #[error("`--sha256` goes with an exact version, such as 6.12.64")]
     HashWithoutVersion,
     #[error("`--sha256` takes 64 hexadecimal digits, not {text:?}")]
@@ -238,6 +244,12 @@ impl Error {
         move |source| Error::Io { action, path, source }
     }
 
+    /// Whether the package mirror has not given what it was asked for; another source may have it.
+    pub(crate) fn is_of_mirror(&self) -> bool {
+        use Error::{FetchPackage, NoApt, NoMirror, NoPackage};
+        matches!(self, NoApt | NoMirror | NoPackage { .. } | FetchPackage { .. })
+    }
+
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Error::Io { .. }
@@ -259,12 +271,14 @@ impl Error {
             | Error::OutputOverridden { .. }
             | Error::BadName { .. }
             | Error::AmbiguousName { .. }
+            | Error::TwoFoundations { .. }
             | Error::HashWithoutVersion
             | Error::BadHash { .. } => EXIT_USAGE,
             Error::MissingTools { .. } | Error::InstallTools { .. } => EXIT_MISSING_TOOLS,
             Error::NoApt
             | Error::NoMirror
             | Error::NoPackage { .. }
+            | Error::FetchPackage { .. }
             | Error::NoVersionAnywhere { .. }
             | Error::NoSuchSource { .. }
             | Error::SourceNotThere { .. }

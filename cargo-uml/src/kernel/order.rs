@@ -48,7 +48,7 @@ impl Order {
         fragments: &[std::path::PathBuf],
         name: Option<&str>,
     ) -> Result<Self, Error> {
-        let flavours = flavour::named(flavours);
+        let flavours = flavour::named(flavours)?;
         let mut parts: Vec<String> = flavours
             .iter()
             .filter(|flavour| !flavour.is_base())
