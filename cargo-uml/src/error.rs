@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use uml_test::remedy::how_to_build;
 
+use crate::doctor::EXIT_NO_GUEST;
 use crate::kernel::fragment::Dropped;
+use crate::kernel::tools::Lacking;
 use crate::kernel::version::{Version, Wanted};
 
 /// Anything that has no code of its own.
@@ -157,12 +159,12 @@ pub(crate) enum Error {
     OptionsDropped { version: Version, dropped: Vec<Dropped>, config: PathBuf },
     #[error(
         "`make {target}` failed with {status}{}{}{}\nthe whole log: {log}",
-        first(first_error.as_deref()), missing(*package), last(tail), log = log.display()
+        first(first_error.as_deref()), missing(lacking.as_ref()), last(tail), log = log.display()
     )]
     Build {
         target: &'static str,
         status: std::process::ExitStatus,
-        package: Option<&'static str>,
+        lacking: Option<Lacking>,
         first_error: Option<String>,
         tail: String,
         log: PathBuf,
@@ -177,6 +179,12 @@ pub(crate) enum Error {
         #[source]
         source: Box<uml_test::Error>,
     },
+    #[error(
+        "no guest can run here, so neither would a kernel that is built here:{}\n\
+         `cargo uml doctor` checks all that guests need",
+        indented(findings)
+    )]
+    UnfitHost { findings: String },
     #[error("{path} changed while it was built; run this again", path = path.display())]
     TreeChanged { path: PathBuf },
 
@@ -297,6 +305,7 @@ impl Error {
             | Error::NotAKernel { .. }
             | Error::KernelDoesNotBoot { .. }
             | Error::KernelDoesNotStart { .. } => EXIT_BUILD_FAILED,
+            Error::UnfitHost { .. } => EXIT_NO_GUEST,
         }
     }
 }
@@ -317,10 +326,8 @@ fn first(error: Option<&str>) -> String {
     error.map_or_else(String::new, |error| format!("\nfirst error:{}", indented(error)))
 }
 
-fn missing(package: Option<&str>) -> String {
-    package.map_or_else(String::new, |package| {
-        format!("\nthe package {package} is probably missing: run `sudo apt-get install {package}`")
-    })
+fn missing(lacking: Option<&Lacking>) -> String {
+    lacking.map_or_else(String::new, |lacking| format!("\n{lacking}"))
 }
 
 fn last(tail: &str) -> String {

@@ -14,7 +14,7 @@ mod landlock;
 mod memory;
 mod traps;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,7 @@ use uml_test::Host;
 
 use self::finding::{Finding, Report};
 use crate::cli::Format;
+use crate::error::Error;
 use crate::report::Reporter;
 
 /// No guest can run on this host.
@@ -52,6 +53,24 @@ pub(crate) fn run(arguments: &DoctorArguments, reporter: &Reporter) -> anyhow::R
         Format::Json => serde_json::to_string_pretty(&report)? + "\n",
     })?;
     Ok(ExitCode::from(if report.guest_runs() { 0 } else { EXIT_NO_GUEST }))
+}
+
+/// Whether guests could run here, by what can be told in milliseconds: to be asked before what takes minutes.
+pub(crate) fn require_guests() -> Result<(), Error> {
+    let checks = || {
+        let mut findings = traps::check();
+        // Settings that can't be used are an error of the boot.
+        if let Ok(host) = Host::of(Path::new("/")) {
+            findings
+                .extend([memory::directory, memory::limits, agent::check].map(|run| run(&host)));
+        }
+        findings
+    };
+    // Without an answer in time, the boot is to tell.
+    let findings = bounded::within(PATIENCE, checks).unwrap_or_default();
+    let failed: Vec<String> =
+        findings.iter().filter(|found| found.is_failed()).map(Finding::in_full).collect();
+    if failed.is_empty() { Ok(()) } else { Err(Error::UnfitHost { findings: failed.join("\n") }) }
 }
 
 fn examine(network: bool) -> Report {

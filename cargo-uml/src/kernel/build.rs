@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::fragment::{self, Dropped, Fragment};
 use super::kconfig::{self, Kconfig};
 use super::progress;
-use super::tools::{self, Optional};
+use super::tools::{Lacking, Optional};
 use super::unseen;
 use super::version::Version;
 use crate::error::Error;
@@ -252,7 +252,7 @@ impl Build {
         Err(Error::Build {
             target,
             status,
-            package: first_error.and_then(tools::package_for),
+            lacking: first_error.and_then(Lacking::told_by),
             first_error: first_error.map(str::to_owned),
             tail: process::tail(&output),
             log: self.log.clone(),

@@ -343,7 +343,7 @@ fn prunes_what_nothing_refers_to() {
     let old = fixture.build(&[]);
     fixture.write("b.c", "int other(void) { return 0 * 2; }\n");
     let new = fixture.build(&[]);
-    fs::write(fixture.at_home("break"), "").unwrap();
+    fs::write(fixture.at_home("break"), "b.c:1:2: error: this is broken\n").unwrap();
     let tarball = fixture.tarball();
     run(&mut fixture.uml(&["kernel", "build", tarball.to_str().unwrap()])).fails(5, &["broken"]);
     fs::remove_file(fixture.at_home("break")).unwrap();
