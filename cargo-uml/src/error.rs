@@ -139,7 +139,8 @@ pub(crate) enum Error {
     UnknownSource { path: PathBuf },
     #[error(
         "{path} has been built in ({evidence} exists), which the kernel's build system refuses for a build elsewhere; \
-         run `make ARCH=um mrproper` there, or name a clean tree (git worktree add)",
+         name a clean tree, such as `git worktree add` makes, or run `make ARCH=um mrproper` there, which deletes its \
+         .config and all that was built",
         path = path.display()
     )]
     UncleanSourceTree { path: PathBuf, evidence: &'static str },

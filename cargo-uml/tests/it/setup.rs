@@ -375,7 +375,8 @@ fn refuses_what_is_no_source() {
     refused(&truncated, 4, &["could not unpack", "truncated.tar.xz"]);
 
     fixture.write(".config", "");
-    refused(&fixture.tree(), 4, &[".config exists", "make ARCH=um mrproper"]);
+    let advice = "name a clean tree, such as `git worktree add` makes, or run `make ARCH=um mrproper` there, which deletes its .config";
+    refused(&fixture.tree(), 4, &[".config exists", advice]);
     fs::remove_file(fixture.tree().join(".config")).unwrap();
     fs::remove_dir_all(fixture.tree().join("arch/um")).unwrap();
     refused(&fixture.tree(), 4, &["it has no arch/um"]);
