@@ -113,6 +113,14 @@ impl Phase {
         self.at(count);
     }
 
+    /// Shows how many steps were taken, of a total that may not be known.
+    pub(crate) fn steps(&self, count: u64) {
+        if self.bar.length().is_none() {
+            self.bar.set_prefix(format!("step {count}"));
+        }
+        self.at(count);
+    }
+
     /// Moves to `position`. The total grows when it was counted too low, so that the bar never shows more than all.
     pub(crate) fn at(&self, position: u64) {
         if self.bar.length().is_some_and(|length| length < position) {

@@ -32,7 +32,7 @@ pub(crate) enum ImageError {
     #[error(
         "the gate `config = […]` cannot be decided: the kernel {} does not carry its \
          configuration; build it with CONFIG_IKCONFIG=y, as `cargo uml kernel build` (from the \
-         cargo-uml package) does, or have `cargo uml kernel adopt` ask it", path.display()
+         cargo-uml package) does, or `cargo uml kernel adopt` it, which asks it", path.display()
     )]
     NoConfig { path: PathBuf },
     #[error(
@@ -126,8 +126,8 @@ fn config_module(kernel: &Path, release: Option<&str>) -> Option<PathBuf> {
 }
 
 impl KernelImage {
-    /// What a kernel says, or else what is known of it: `cached` is the configuration that it printed when it was put
-    /// into the cache, as also those without `CONFIG_IKCONFIG` do.
+    /// What a kernel says, or else what is known of it: `cached` is the configuration that it printed
+    /// (`--showconfig`) when it was put into the cache.
     fn find(kernel: &Path, cached: Option<&Path>) -> io::Result<Self> {
         let mut image = Self::read(kernel)?;
         if image.carried.is_none()

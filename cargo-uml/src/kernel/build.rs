@@ -155,7 +155,7 @@ impl Build {
         let made = self.run("linux", |line| {
             if progress::is_step(line) {
                 steps += 1;
-                phase.at(steps);
+                phase.steps(steps);
             }
         });
         unseen::note_end(&self.directory)?;

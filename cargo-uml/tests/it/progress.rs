@@ -52,6 +52,22 @@ fn a_build_shows_its_steps_and_the_time_that_is_left() {
     assert_eq!(last.trim_end(), linux.to_str().unwrap(), "{said:?}");
 }
 
+/// Of which it is not known how many there are.
+#[test]
+fn a_tree_that_is_built_again_shows_its_steps() {
+    let fixture = Fixture::new();
+    fixture.build(&[]);
+    fixture.write("b.c", "int other(void) { return 0 * 2; }\n");
+    let hold = fixture.at_home("hold");
+    fs::write(&hold, "").unwrap();
+    let tree = fixture.tree();
+    let mut session = on_terminal(fixture.uml(&["kernel", "build", tree.to_str().unwrap()]));
+    let shown = session.exp_regex(r"Compiling Linux 7.2.99 \[[^\]]+\] step 1 ");
+    fs::remove_file(&hold).unwrap();
+    shown.unwrap();
+    succeeds(session);
+}
+
 #[test]
 fn a_pipe_has_a_line_for_each_phase_and_no_bar() {
     let fixture = Fixture::new();
