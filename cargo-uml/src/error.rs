@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::doctor::EXIT_NO_GUEST;
 use crate::kernel::fragment::Dropped;
+use crate::kernel::tools::Lacking;
 use crate::kernel::version::{Version, Wanted};
 
 /// Anything that has no code of its own.
@@ -82,8 +84,10 @@ pub(crate) enum Error {
         indented(detail)
     )]
     NoPackage { what: String, tried: String, detail: String },
+    #[error("could not fetch the package {package} from the mirror ({status}){}", indented(output))]
+    FetchPackage { package: String, status: String, output: String },
     #[error(
-        "Linux {wanted} is neither on the package mirror nor among the releases whose checksums are known ({known}); \
+        "Linux {wanted} can be had neither from the package mirror nor as one of the releases whose checksums are known ({known}); \
          for another release of kernel.org give its checksum: `cargo uml kernel build X.Y.Z --sha256 HEX`"
     )]
     NoVersionAnywhere {
@@ -101,6 +105,10 @@ pub(crate) enum Error {
         path = path.display()
     )]
     SourceNotThere { path: PathBuf },
+    #[error(
+        "the flavours {flavours} exclude each other: each is what all else is built on; give one of them"
+    )]
+    TwoFoundations { flavours: String },
     #[error("`--sha256` goes with an exact version, such as 6.12.64")]
     HashWithoutVersion,
     #[error("`--sha256` takes 64 hexadecimal digits, not {text:?}")]
@@ -129,7 +137,8 @@ pub(crate) enum Error {
     UnknownSource { path: PathBuf },
     #[error(
         "{path} has been built in ({evidence} exists), which the kernel's build system refuses for a build elsewhere; \
-         run `make ARCH=um mrproper` there, or name a clean tree (git worktree add)",
+         name a clean tree, such as `git worktree add` makes, or run `make ARCH=um mrproper` there, which deletes its \
+         .config and all that was built",
         path = path.display()
     )]
     UncleanSourceTree { path: PathBuf, evidence: &'static str },
@@ -149,12 +158,12 @@ pub(crate) enum Error {
     OptionsDropped { version: Version, dropped: Vec<Dropped>, config: PathBuf },
     #[error(
         "`make {target}` failed with {status}{}{}{}\nthe whole log: {log}",
-        first(first_error.as_deref()), missing(*package), last(tail), log = log.display()
+        first(first_error.as_deref()), missing(lacking.as_ref()), last(tail), log = log.display()
     )]
     Build {
         target: &'static str,
         status: std::process::ExitStatus,
-        package: Option<&'static str>,
+        lacking: Option<Lacking>,
         first_error: Option<String>,
         tail: String,
         log: PathBuf,
@@ -169,6 +178,12 @@ pub(crate) enum Error {
         #[source]
         source: Box<uml_test::Error>,
     },
+    #[error(
+        "no guest can run here, so neither would a kernel that is built here:{}\n\
+         `cargo uml doctor` checks all that guests need",
+        indented(findings)
+    )]
+    UnfitHost { findings: String },
     #[error("{path} changed while it was built; run this again", path = path.display())]
     TreeChanged { path: PathBuf },
 
@@ -238,6 +253,12 @@ impl Error {
         move |source| Error::Io { action, path, source }
     }
 
+    /// Whether the package mirror has not given what it was asked for; another source may have it.
+    pub(crate) fn is_of_mirror(&self) -> bool {
+        use Error::{FetchPackage, NoApt, NoMirror, NoPackage};
+        matches!(self, NoApt | NoMirror | NoPackage { .. } | FetchPackage { .. })
+    }
+
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Error::Io { .. }
@@ -260,12 +281,14 @@ impl Error {
             | Error::OutputOverridden { .. }
             | Error::BadName { .. }
             | Error::AmbiguousName { .. }
+            | Error::TwoFoundations { .. }
             | Error::HashWithoutVersion
             | Error::BadHash { .. } => EXIT_USAGE,
             Error::MissingTools { .. } | Error::InstallTools { .. } => EXIT_MISSING_TOOLS,
             Error::NoApt
             | Error::NoMirror
             | Error::NoPackage { .. }
+            | Error::FetchPackage { .. }
             | Error::NoVersionAnywhere { .. }
             | Error::NoSuchSource { .. }
             | Error::SourceNotThere { .. }
@@ -284,6 +307,7 @@ impl Error {
             | Error::NotAKernel { .. }
             | Error::KernelDoesNotBoot { .. }
             | Error::KernelDoesNotStart { .. } => EXIT_BUILD_FAILED,
+            Error::UnfitHost { .. } => EXIT_NO_GUEST,
         }
     }
 }
@@ -314,10 +338,8 @@ fn first(error: Option<&str>) -> String {
     error.map_or_else(String::new, |error| format!("\nfirst error:{}", indented(error)))
 }
 
-fn missing(package: Option<&str>) -> String {
-    package.map_or_else(String::new, |package| {
-        format!("\nthe package {package} is probably missing: run `sudo apt-get install {package}`")
-    })
+fn missing(lacking: Option<&Lacking>) -> String {
+    lacking.map_or_else(String::new, |lacking| format!("\n{lacking}"))
 }
 
 fn last(tail: &str) -> String {

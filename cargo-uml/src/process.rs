@@ -1,8 +1,11 @@
 //! Runs other programs to their end and turns a failure into an [`Error`] that says what they wrote.
 
 use std::ffi::OsStr;
+use std::io;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+
+use nix::errno::Errno;
 
 use crate::error::Error;
 
@@ -37,6 +40,14 @@ pub(crate) fn said(output: &Output) -> String {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     )
+}
+
+/// The disk's error, where a program says that there was no room for what it wrote: that is no fault of what it read.
+pub(crate) fn lack_of_room(said: &str) -> Option<io::Error> {
+    // As the C library words them for all programs.
+    let errors =
+        [("No space left on device", Errno::ENOSPC), ("Disk quota exceeded", Errno::EDQUOT)];
+    errors.into_iter().find(|(text, _)| said.contains(text)).map(|(_, errno)| errno.into())
 }
 
 pub(crate) fn tail(text: &str) -> String {

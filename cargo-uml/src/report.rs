@@ -8,12 +8,15 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, WeakProgressBar};
 
 pub(crate) struct Reporter {
     terminal: bool,
+    /// The bar of the phase that began last; gone where that has ended.
+    bar: Mutex<WeakProgressBar>,
 }
 
 /// What a phase counts.
@@ -30,41 +33,39 @@ pub(crate) struct Phase {
 
 impl Reporter {
     pub(crate) fn new() -> Self {
-        Reporter { terminal: io::stderr().is_terminal() }
+        Reporter { terminal: io::stderr().is_terminal(), bar: Mutex::default() }
     }
 
-    /// A line that stays.
+    /// A line that stays, above the bar if there is one.
     pub(crate) fn note(&self, message: impl Display) {
-        let _ = writeln!(io::stderr(), "{message}");
-    }
-
-    /// A phase whose length is unknown.
-    pub(crate) fn phase(&self, message: impl Display) -> Phase {
-        self.begin(message, ProgressBar::no_length(), "{spinner} {msg} [{elapsed}] {prefix}")
-    }
-
-    /// A phase of `total` steps or bytes.
-    pub(crate) fn counted(&self, message: impl Display, total: u64, unit: Unit) -> Phase {
-        let template = match unit {
-            Unit::Steps => "{msg} [{elapsed}] {wide_bar} {pos}/{len}, {eta} left",
-            Unit::Bytes => "{msg} [{elapsed}] {wide_bar} {bytes}/{total_bytes}, {eta} left",
+        let print = || writeln!(io::stderr(), "{message}");
+        let bar = self.bar.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        let _ = match bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
         };
-        self.begin(message, ProgressBar::new(total), template)
     }
 
-    fn begin(&self, message: impl Display, bar: ProgressBar, template: &str) -> Phase {
+    /// A phase whose length is unknown, for now at least.
+    pub(crate) fn phase(&self, message: impl Display) -> Phase {
+        let bar = ProgressBar::no_length();
         if self.terminal {
-            bar.set_style(
-                ProgressStyle::with_template(template)
-                    .unwrap_or_else(|_| ProgressStyle::default_bar()),
-            );
+            bar.set_style(style("{spinner} {msg} [{elapsed}] {prefix}"));
             bar.set_message(message.to_string());
             bar.enable_steady_tick(Duration::from_millis(200));
         } else {
             bar.set_draw_target(ProgressDrawTarget::hidden());
             self.note(message);
         }
+        *self.bar.lock().unwrap_or_else(PoisonError::into_inner) = bar.downgrade();
         Phase { bar }
+    }
+
+    /// A phase of `total` steps or bytes.
+    pub(crate) fn counted(&self, message: impl Display, total: u64, unit: Unit) -> Phase {
+        let phase = self.phase(message);
+        phase.set_total(total, unit);
+        phase
     }
 
     /// The command's result: with [`Reporter::text`] the only thing on stdout.
@@ -87,10 +88,37 @@ impl Reporter {
     }
 }
 
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
 impl Phase {
-    /// Shows how many bytes have come, of a total that is unknown.
-    pub(crate) fn bytes(&self, count: u64) {
-        self.bar.set_prefix(format!("{}", indicatif::HumanBytes(count)));
+    /// From here on the phase has `total` steps or bytes, and the time that is left is shown.
+    pub(crate) fn set_total(&self, total: u64, unit: Unit) {
+        self.bar.set_style(style(match unit {
+            Unit::Steps => "{msg} [{elapsed}] {wide_bar} {pos}/{len}, {eta} left",
+            Unit::Bytes => "{msg} [{elapsed}] {wide_bar} {bytes}/{total_bytes}, {eta} left",
+        }));
+        self.bar.set_length(total);
+        self.bar.reset_eta();
+    }
+
+    /// Shows how many bytes have come, of a total that may not be known yet.
+    pub(crate) fn bytes(&self, count: u64, total: Option<u64>) {
+        match total {
+            Some(total) if self.bar.length().is_none() => self.set_total(total, Unit::Bytes),
+            None => self.bar.set_prefix(format!("{}", indicatif::HumanBytes(count))),
+            Some(_) => {}
+        }
+        self.at(count);
+    }
+
+    /// Shows how many steps were taken, of a total that may not be known.
+    pub(crate) fn steps(&self, count: u64) {
+        if self.bar.length().is_none() {
+            self.bar.set_prefix(format!("step {count}"));
+        }
+        self.at(count);
     }
 
     /// Moves to `position`. The total grows when it was counted too low, so that the bar never shows more than all.

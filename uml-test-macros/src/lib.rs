@@ -51,7 +51,7 @@ use proc_macro::TokenStream;
 ///
 /// `kernel` and `config` are *gates*: on a kernel that does not fit, the test is ignored with the
 /// reason, as far as the harness can show that, and nothing boots. What a kernel is, its own file
-/// says: one that does not carry its configuration (`CONFIG_IKCONFIG`) fails tests with `config`.
+/// says: one that does not carry its configuration (`CONFIG_IKCONFIG`), and is not in `cargo uml`'s cache with it, fails tests with `config`.
 /// `UML_TEST_GATES=require` makes an unmet gate a failure.
 ///
 /// An unknown argument, a repetition or a value in another form is a compile error.

@@ -91,6 +91,11 @@ pub(crate) fn modules(kernel: &Path) -> Option<PathBuf> {
     Some(entry(kernel)?.join("modules")).filter(|modules| modules.is_dir())
 }
 
+/// The configuration of a cached kernel, where it was known when that was put there.
+pub(crate) fn config(kernel: &Path) -> Option<PathBuf> {
+    Some(entry(kernel)?.join("config")).filter(|config| config.is_file())
+}
+
 /// What `cargo uml` found a cached kernel to need, where that is more than usual: one with all checks on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Needs {

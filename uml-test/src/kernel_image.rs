@@ -1,5 +1,6 @@
 //! What a kernel's executable says of itself: its release, and the configuration that it carries
-//! (`CONFIG_IKCONFIG`). Decides by it whether a test's gates hold, before anything boots.
+//! (`CONFIG_IKCONFIG`) or that the cache has of it. Decides by it whether a test's gates hold, before
+//! anything boots.
 #![expect(unsafe_code, reason = "searches memory with the C library, fast in debug builds too")]
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use crate::cache;
 use crate::gates::{Gates, unmet_option, unmet_version};
 use crate::remedy::ANOTHER_KERNEL;
 
@@ -30,7 +32,7 @@ pub(crate) enum ImageError {
     #[error(
         "the gate `config = […]` cannot be decided: the kernel {} does not carry its \
          configuration; build it with CONFIG_IKCONFIG=y, as `cargo uml kernel build` (from the \
-         cargo-uml package) does", path.display()
+         cargo-uml package) does, or `cargo uml kernel adopt` it, which asks it", path.display()
     )]
     NoConfig { path: PathBuf },
     #[error(
@@ -99,7 +101,7 @@ struct KernelImage {
     release: Option<String>,
     /// As it lies there, compressed.
     carried: Option<Vec<u8>>,
-    /// Inflated when it is first asked for.
+    /// The configuration: inflated when it is first asked for, or the one in the cache.
     config: OnceLock<Result<String, String>>,
 }
 
@@ -110,13 +112,8 @@ fn image(kernel: &Path) -> Result<Arc<KernelImage>, ImageError> {
     if let Some(image) = read.get(kernel) {
         return Ok(Arc::clone(image));
     }
-    let failed = |source| ImageError::Read { path: kernel.to_owned(), source };
-    let mut image = KernelImage::read(kernel).map_err(failed)?;
-    if image.carried.is_none()
-        && let Some(module) = config_module(kernel, image.release.as_deref())
-    {
-        image.carried = KernelImage::read(&module).map_err(failed)?.carried;
-    }
+    let image = KernelImage::find(kernel, cache::config(kernel).as_deref());
+    let image = image.map_err(|source| ImageError::Read { path: kernel.to_owned(), source })?;
     let image = Arc::new(image);
     read.insert(kernel.to_owned(), Arc::clone(&image));
     Ok(image)
@@ -129,6 +126,23 @@ fn config_module(kernel: &Path, release: Option<&str>) -> Option<PathBuf> {
 }
 
 impl KernelImage {
+    /// What a kernel says, or else what is known of it: `cached` is the configuration that it printed
+    /// (`--showconfig`) when it was put into the cache.
+    fn find(kernel: &Path, cached: Option<&Path>) -> io::Result<Self> {
+        let mut image = Self::read(kernel)?;
+        if image.carried.is_none()
+            && let Some(module) = config_module(kernel, image.release.as_deref())
+        {
+            image.carried = Self::read(&module)?.carried;
+        }
+        if image.carried.is_none()
+            && let Some(cached) = cached
+        {
+            image.config = OnceLock::from(Ok(std::fs::read_to_string(cached)?));
+        }
+        Ok(image)
+    }
+
     fn read(path: &Path) -> io::Result<Self> {
         const BANNER: &[u8] = b"Linux version ";
         // Around the compressed configuration: kernel/configs.c.
@@ -161,18 +175,23 @@ impl KernelImage {
 
     fn config(&self, kernel: &Path) -> Result<&str, ImageError> {
         let path = || kernel.to_owned();
-        let carried = self.carried.as_ref().ok_or_else(|| ImageError::NoConfig { path: path() })?;
-        let config = self.config.get_or_init(|| {
-            let mut config = String::new();
-            match flate2::read::GzDecoder::new(&**carried).read_to_string(&mut config) {
-                Ok(_) => Ok(config),
-                Err(error) => Err(error.to_string()),
-            }
-        });
+        let config = match (self.config.get(), &self.carried) {
+            (Some(config), _) => config,
+            (None, Some(carried)) => self.config.get_or_init(|| inflated(carried)),
+            (None, None) => return Err(ImageError::NoConfig { path: path() }),
+        };
         match config {
             Ok(config) => Ok(config),
             Err(reason) => Err(ImageError::DamagedConfig { path: path(), reason: reason.clone() }),
         }
+    }
+}
+
+fn inflated(carried: &[u8]) -> Result<String, String> {
+    let mut config = String::new();
+    match flate2::read::GzDecoder::new(carried).read_to_string(&mut config) {
+        Ok(_) => Ok(config),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -283,6 +302,25 @@ mod tests {
         assert!(errors.iter().all(|error| error.contains("cargo uml kernel build")), "{errors:?}");
         assert!(none.unwrap().is_none(), "no file is looked at without gates");
         assert!(unmet(&KERNEL, Path::new("/nonexistent")).is_err());
+    }
+
+    #[test]
+    fn what_the_cache_knows_of_a_kernel_is_taken_where_it_is_silent() {
+        let silent = kernel("asked", &[BANNER]);
+        let telling = kernel("telling", &[BANNER, &carried("CONFIG_B=y\n")]);
+        let cached = kernel("config", &[b"\nCONFIG_A=y\n# CONFIG_B is not set\nCONFIG_C=m\n"]);
+        let unmet = |kernel: &Path, cached| {
+            KernelImage::find(kernel, cached).unwrap().unmet(&OPTIONS, kernel)
+        };
+        let asked = unmet(&silent, Some(&cached)).unwrap().unwrap();
+        let told = unmet(&telling, Some(&cached)).unwrap().unwrap();
+        let neither = unmet(&silent, None);
+        for path in [silent, telling, cached] {
+            fs::remove_file(path).unwrap();
+        }
+        assert!(asked.contains("without CONFIG_B") && !asked.contains("CONFIG_A"), "{asked}");
+        assert!(told.contains("without CONFIG_A") && !told.contains("CONFIG_B"), "{told}");
+        assert!(matches!(neither, Err(ImageError::NoConfig { .. })));
     }
 
     #[test]

@@ -71,6 +71,13 @@ impl Finding {
         self.state == State::Failed
     }
 
+    /// All of it, for an error.
+    pub(crate) fn in_full(&self) -> String {
+        let remedy = self.remedy.as_ref();
+        let remedy = remedy.map_or_else(String::new, |remedy| format!("\nremedy: {remedy}"));
+        format!("{}: {}{remedy}", self.check, self.found)
+    }
+
     /// The same with less weight: guests run without what is missing.
     pub(crate) fn tolerated(mut self) -> Self {
         if self.state == State::Failed {

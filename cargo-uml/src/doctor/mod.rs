@@ -15,15 +15,16 @@ mod memory;
 mod modules;
 mod traps;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use uml_test::Host;
+use uml_test::{Host, Sandbox};
 
 use self::finding::{Finding, Report};
 use crate::cli::Format;
+use crate::error::Error;
 use crate::report::Reporter;
 
 /// No guest can run on this host.
@@ -55,6 +56,29 @@ pub(crate) fn run(arguments: &DoctorArguments, reporter: &Reporter) -> anyhow::R
     Ok(ExitCode::from(if report.guest_runs() { 0 } else { EXIT_NO_GUEST }))
 }
 
+/// Whether guests could run here, by what can be told in milliseconds: to be asked before what takes minutes.
+pub(crate) fn require_guests() -> Result<(), Error> {
+    let checks = || {
+        let host = Host::of(Path::new("/"));
+        let mut findings = traps::check(sandbox_of(host.as_ref().ok()));
+        // Settings that can't be used are an error of the boot.
+        if let Ok(host) = host {
+            findings
+                .extend([memory::directory, memory::limits, agent::check].map(|run| run(&host)));
+        }
+        findings
+    };
+    // Without an answer in time, the boot is to tell.
+    let findings = bounded::within(PATIENCE, checks).unwrap_or_default();
+    let failed: Vec<String> =
+        findings.iter().filter(|found| found.is_failed()).map(Finding::in_full).collect();
+    if failed.is_empty() { Ok(()) } else { Err(Error::UnfitHost { findings: failed.join("\n") }) }
+}
+
+fn sandbox_of(host: Option<&Host>) -> Sandbox {
+    host.map_or(Sandbox::Auto, |host| host.config().sandbox)
+}
+
 fn examine(network: bool) -> Report {
     let mut checks = vec![one("host", host::check)];
     let inside = checks[0].is_failed();
@@ -77,7 +101,7 @@ fn examine(network: bool) -> Report {
             None
         }
     };
-    let sandbox = host.as_ref().map_or(uml_test::Sandbox::Auto, |host| host.config().sandbox);
+    let sandbox = sandbox_of(host.as_deref());
     checks.extend(
         bounded::within(PATIENCE, move || traps::check(sandbox))
             .unwrap_or_else(|| ["ptrace", "seccomp"].map(too_slow).into()),

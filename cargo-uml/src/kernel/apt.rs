@@ -148,9 +148,15 @@ impl Apt {
             .next()
             .filter(|_| status.success())
         else {
-            let output = process::tail(&fs::read_to_string(&log).unwrap_or_default());
-            let command = format!("apt-get download {}={}", package.name, package.version);
-            return Err(Error::Command { command, status: status.to_string(), output });
+            let said = fs::read_to_string(&log).unwrap_or_default();
+            if let Some(source) = process::lack_of_room(&said) {
+                return Err(Error::io("download to", &directory)(source));
+            }
+            return Err(Error::FetchPackage {
+                package: format!("{} {}", package.name, package.version),
+                status: format!("apt-get: {status}"),
+                output: process::tail(&said),
+            });
         };
         fs::rename(file.path(), destination).map_err(Error::io("create", destination))
     }

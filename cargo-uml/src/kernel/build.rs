@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::fragment::{self, Dropped, Fragment};
 use super::kconfig::{self, Kconfig};
 use super::progress;
-use super::tools::{self, Optional};
+use super::tools::{Lacking, Optional};
 use super::unseen;
 use super::version::Version;
 use crate::error::Error;
@@ -140,24 +140,22 @@ impl Build {
 
     pub(crate) fn compile(&self, reporter: &Reporter) -> Result<Built, Error> {
         reporter.note(format_args!("Build log: {}", self.log.display()));
-        let message = format_args!("Compiling Linux {}", self.version);
-        let phase = if self.out.join("linux").exists() {
-            // A tree that was built before: counting what is left to do would take longer than doing it.
-            reporter.phase(message)
-        } else {
+        let phase = reporter.phase(format_args!("Compiling Linux {}", self.version));
+        // Of a tree that was built before, counting what is left to do would take longer than doing it.
+        if !self.out.join("linux").exists() {
             let mut dry_run = self.make("linux");
             // Its status says nothing: it ends where it needs a file that it did not make.
             let dry_run = process::output(dry_run.arg("--dry-run"))?;
             let total = progress::steps_of_dry_run(&String::from_utf8_lossy(&dry_run.stdout));
-            reporter.counted(message, total, Unit::Steps)
-        };
+            phase.set_total(total, Unit::Steps);
+        }
         unseen::note_start(&self.directory)?;
         let started = Instant::now();
         let mut steps = 0;
         let made = self.run("linux", |line| {
             if progress::is_step(line) {
                 steps += 1;
-                phase.at(steps);
+                phase.steps(steps);
             }
         });
         unseen::note_end(&self.directory)?;
@@ -254,7 +252,7 @@ impl Build {
         Err(Error::Build {
             target,
             status,
-            package: first_error.and_then(tools::package_for),
+            lacking: first_error.and_then(Lacking::told_by),
             first_error: first_error.map(str::to_owned),
             tail: process::tail(&output),
             log: self.log.clone(),

@@ -1,6 +1,7 @@
 //! The configurations that this project ships: Kconfig fragments over `tinyconfig` that combine.
 
 use super::fragment::Fragment;
+use crate::error::Error;
 
 /// A shipped fragment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,12 +48,17 @@ pub(crate) const ALL: [Flavour; 5] = [
 /// The named flavours, each once, in the order of merging; unknown names are left out (the command line refuses them).
 ///
 /// `base` comes in front unless a flavour takes its place; it is in no kernel's name, so it is in this list only where
-/// nothing else is.
-pub(crate) fn named(names: &[String]) -> Vec<Flavour> {
+/// nothing else is. Of those that are under all others there can be one only.
+pub(crate) fn named(names: &[String]) -> Result<Vec<Flavour>, Error> {
     let chosen: Vec<Flavour> =
         ALL.into_iter().filter(|flavour| names.iter().any(|name| name == flavour.name)).collect();
-    let has_base = chosen.iter().any(|flavour| flavour.replaces_base);
-    if has_base { chosen } else { [vec![BASE], chosen].concat() }
+    let foundations: Vec<&str> =
+        chosen.iter().filter(|flavour| flavour.replaces_base).map(|flavour| flavour.name).collect();
+    match foundations[..] {
+        [] => Ok([vec![BASE], chosen].concat()),
+        [_] => Ok(chosen),
+        _ => Err(Error::TwoFoundations { flavours: foundations.join(" and ") }),
+    }
 }
 
 impl Flavour {
@@ -73,7 +79,7 @@ mod tests {
 
     fn names(wanted: &[&str]) -> Vec<&'static str> {
         let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
-        named(&wanted).iter().map(|flavour| flavour.name).collect()
+        named(&wanted).unwrap().iter().map(|flavour| flavour.name).collect()
     }
 
     #[test]
@@ -95,6 +101,10 @@ mod tests {
         assert_eq!(names(&["debug", "smp", "debug"]), ["base", "smp", "debug"]);
         assert_eq!(names(&["tiny"]), ["tiny"]);
         assert_eq!(names(&["debug", "tiny"]), ["tiny", "debug"]);
+        let both = named(&["tiny", "smp", "base"].map(str::to_owned));
+        assert!(
+            matches!(both, Err(Error::TwoFoundations { flavours }) if flavours == "base and tiny")
+        );
     }
 
     /// Each has a row with the version in the guide.

@@ -18,6 +18,7 @@ use super::tools;
 use super::tree;
 use super::unseen;
 use super::version::{MINIMUM, Version};
+use crate::doctor;
 use crate::error::Error;
 use crate::report::Reporter;
 
@@ -51,7 +52,7 @@ impl Order {
         fragments: &[PathBuf],
         name: Option<&str>,
     ) -> Result<Self, Error> {
-        let flavours = flavour::named(flavours);
+        let flavours = flavour::named(flavours)?;
         let mut parts: Vec<String> = flavours
             .iter()
             .filter(|flavour| !flavour.is_base())
@@ -267,6 +268,13 @@ impl Order {
     }
 
     fn build(&self, cache: &Cache, plan: &Plan, reporter: &Reporter) -> Result<Kernel, Error> {
+        doctor::require_guests()?;
+        if let Some(why) = tree::doubt(&plan.source.path, &plan.source.identity) {
+            reporter.note(format_args!(
+                "{} is a git checkout, but known by its files' times and not by its commit: {why}",
+                plan.source.path.display()
+            ));
+        }
         let (build, dropped) = self.configured(cache, plan, OUT, reporter)?;
         let version = build.version();
         let (optional, missing): (Vec<Dropped>, Vec<Dropped>) =

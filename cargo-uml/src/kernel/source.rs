@@ -130,12 +130,19 @@ impl Source {
         {
             return Source::package(path);
         }
-        let missing = match Offer::look(sources, Some(wanted), reporter) {
-            Err(error @ (Error::NoApt | Error::NoMirror | Error::NoPackage { .. })) => error,
-            other => return other?.take(sources, reporter),
+        let offer = Offer::look(sources, Some(wanted), reporter);
+        let missing = match offer.and_then(|offer| offer.take(sources, reporter)) {
+            Err(error) if error.is_of_mirror() => error,
+            other => return other,
         };
         match Release::pinned(wanted) {
-            Some(release) => Source::release(&release.fetch(sources, reporter)?),
+            Some(release) => {
+                reporter.note(format_args!(
+                    "{missing}\nTaking Linux {} from kernel.org",
+                    release.version()
+                ));
+                Source::release(&release.fetch(sources, reporter)?)
+            }
             None => Err(Error::NoVersionAnywhere {
                 wanted: *wanted,
                 known: kernel_org::known(),
@@ -148,8 +155,11 @@ impl Source {
     /// series; and where that can't be had, the best of all packages.
     fn best(sources: &Path, reporter: &Reporter) -> Result<Self, Error> {
         let offer = match Offer::look(sources, None, reporter) {
-            Ok(offer) if offer.version().is_tested() => return offer.take(sources, reporter),
-            Err(error @ (Error::NoApt | Error::NoMirror | Error::NoPackage { .. })) => Err(error),
+            Ok(offer) if offer.version().is_tested() => match offer.take(sources, reporter) {
+                Err(error) if error.is_of_mirror() => Err(error),
+                other => return other,
+            },
+            Err(error) if error.is_of_mirror() => Err(error),
             other => Ok(other?),
         };
         let preferred = Wanted::series(TESTED[0]);

@@ -1,5 +1,6 @@
 //! The programs a kernel build needs: found, installed as root, or named.
 
+use std::fmt;
 use std::process::Command;
 
 use super::fragment::Fragment;
@@ -56,24 +57,53 @@ pub(crate) const NCURSES: Tool = Tool {
 };
 
 /// What a build's first error looks like when a package is missing that only some configurations need.
-const SIGNS: [(&str, &str); 8] = [
+const SIGNS: [(&str, &str); 4] = [
     ("gelf.h", "libelf-dev"),
     ("libelf.h", "libelf-dev"),
     ("openssl/", "libssl-dev"),
-    ("flex: not found", "flex"),
-    ("bison: not found", "bison"),
-    ("bc: not found", "bc"),
     ("pahole", "pahole"),
-    ("perl: not found", "perl"),
 ];
 
-/// The package whose absence a build's first error shows.
-pub(crate) fn package_for(error: &str) -> Option<&'static str> {
-    // As dash has it, and as bash does.
-    let shows = |sign: &str| {
-        error.contains(sign) || error.contains(&sign.replace(": not found", ": command not found"))
-    };
-    SIGNS.into_iter().find(|(sign, _)| shows(sign)).map(|(_, package)| package)
+/// What a build's first error shows to be missing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Lacking {
+    Package(&'static str),
+    /// Of which package is not known; most have its name.
+    Program(String),
+}
+
+impl Lacking {
+    pub(crate) fn told_by(error: &str) -> Option<Self> {
+        let sign = SIGNS.into_iter().find(|(sign, _)| error.contains(sign));
+        if let Some((_, package)) = sign {
+            return Some(Lacking::Package(package));
+        }
+        // As dash has it, and as bash does, behind the script and the line.
+        let endings = [": not found", ": command not found"];
+        let rest = endings.into_iter().find_map(|ending| error.trim_end().strip_suffix(ending))?;
+        let (_, program) = rest.rsplit_once(": ")?;
+        let known = BUILD.iter().find(|tool| tool.name == program);
+        Some(match known {
+            Some(tool) => Lacking::Package(tool.package),
+            None => Lacking::Program(program.to_owned()),
+        })
+        .filter(|_| !program.contains(char::is_whitespace))
+    }
+}
+
+impl fmt::Display for Lacking {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Lacking::Package(package) => write!(
+                formatter,
+                "the package {package} is probably missing: run `sudo apt-get install {package}`"
+            ),
+            Lacking::Program(program) => write!(
+                formatter,
+                "the program {program} is missing: install the package that has it"
+            ),
+        }
+    }
 }
 
 /// Makes sure that `tools` are there: installs what is missing through apt as root, else fails naming it.
@@ -218,13 +248,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_error_tells_what_is_missing() {
+        let program = |name: &str| Some(Lacking::Program(name.to_owned()));
+        for (error, lacking) in [
+            (
+                "x.c:1:10: fatal error: gelf.h: No such file or directory",
+                Some(Lacking::Package("libelf-dev")),
+            ),
+            ("/bin/sh: 1: objcopy: not found", Some(Lacking::Package("binutils"))),
+            ("/bin/sh: line 1: perl: command not found", program("perl")),
+            ("./scripts/gen.sh: 12: python3: not found\n", program("python3")),
+            ("a.c:1:2: error: broken", None),
+            ("ld: b.o: the symbol x: not found", None),
+            ("not found", None),
+        ] {
+            assert_eq!(Lacking::told_by(error), lacking, "{error}");
+        }
+    }
+
+    #[test]
     fn names_packages_once_with_the_exact_command() {
         let missing =
             [program("objcopy", "binutils"), program("flex", "flex"), program("ld", "binutils")];
-        assert_eq!(package_for("x.c:1:10: fatal error: gelf.h: No such file"), Some("libelf-dev"));
-        assert_eq!(package_for("/bin/sh: 1: bc: not found"), Some("bc"));
-        assert_eq!(package_for("/bin/sh: line 1: perl: command not found"), Some("perl"));
-        assert_eq!(package_for("a.c:1:2: error: broken"), None);
         assert_eq!(names(&missing), "objcopy, flex, ld");
         assert_eq!(remedy(&packages(&missing), true), "run `sudo apt-get install binutils flex`");
     }

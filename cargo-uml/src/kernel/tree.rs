@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use super::identity;
 use super::version::Version;
@@ -36,6 +36,9 @@ const GIT_VARIABLES: [&str; 6] = [
     "GIT_OBJECT_DIRECTORY",
     "GIT_PREFIX",
 ];
+
+/// What the identity of a checkout begins with.
+const GIT: &str = "git:";
 
 /// The mode of a submodule in git's index.
 const SUBMODULE: &[u8] = b"160000 ";
@@ -79,9 +82,9 @@ fn git_identity(tree: &Path, is_read: &dyn Fn(&Path) -> bool) -> Result<Option<S
     let commit = String::from_utf8_lossy(&commit).trim().to_owned();
     let Some(changes) = changes(tree, is_read)? else { return Ok(None) };
     if changes.is_empty() {
-        return Ok(Some(format!("git:{commit}")));
+        return Ok(Some(format!("{GIT}{commit}")));
     }
-    Ok(Some(format!("git:{commit}+{}", identity::of_texts(&changes))))
+    Ok(Some(format!("{GIT}{commit}+{}", identity::of_texts(&changes))))
 }
 
 /// What the tree has beside its commit: changed files, files that git does not know, and what submodules have.
@@ -116,7 +119,7 @@ fn changes(tree: &Path, is_read: &dyn Fn(&Path) -> bool) -> Result<Option<Vec<Ve
         if submodule.join(".git").exists() {
             let name = Path::new(OsStr::from_bytes(name));
             let identity = identity_where(&submodule, &|path| is_read(&name.join(path)))?;
-            if !identity.starts_with("git:") || identity.contains('+') {
+            if !identity.starts_with(GIT) || identity.contains('+') {
                 changes.push([name.as_os_str().as_bytes(), b" ", identity.as_bytes()].concat());
             }
         }
@@ -126,12 +129,31 @@ fn changes(tree: &Path, is_read: &dyn Fn(&Path) -> bool) -> Result<Option<Vec<Ve
 
 /// What a program of git's wrote, if it succeeded.
 fn git(tree: &Path, arguments: &[&str]) -> Option<Vec<u8>> {
+    let output = run_git(tree, arguments).ok()?;
+    output.status.success().then_some(output.stdout)
+}
+
+fn run_git(tree: &Path, arguments: &[&str]) -> Result<Output, Error> {
     let mut git = Command::new("git");
     for name in GIT_VARIABLES {
         git.env_remove(name);
     }
-    let output = process::output(git.arg("-C").arg(tree).args(arguments)).ok()?;
-    output.status.success().then_some(output.stdout)
+    // Another owner's checkout has commits as well. git refuses it for the programs that its configuration may name;
+    // those of its makefiles are about to be run.
+    git.args(["-c", "safe.directory=*"]).arg("-C").arg(tree).args(arguments);
+    process::output(git.env("LC_ALL", "C"))
+}
+
+/// Why a checkout is not known by its commit, in git's words; `None` where it is, and for what is no checkout.
+pub(crate) fn doubt(tree: &Path, identity: &str) -> Option<String> {
+    if identity.starts_with(GIT) || !tree.join(".git").exists() {
+        return None;
+    }
+    Some(match run_git(tree, &["rev-parse", "HEAD"]) {
+        Ok(output) if output.status.success() => "git does not tell its changes".to_owned(),
+        Ok(output) => process::said(&output).trim().to_owned(),
+        Err(error) => error.to_string(),
+    })
 }
 
 /// The parts of a list that each end with a zero.

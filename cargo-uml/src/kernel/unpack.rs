@@ -138,9 +138,10 @@ fn feed_tar(
     if output.status.success() {
         return Ok(());
     }
-    Err(Error::Unpack {
-        path: tarball.to_path_buf(),
-        output: process::tail(&process::said(&output)),
+    let said = process::said(&output);
+    Err(match process::lack_of_room(&said) {
+        Some(source) => Error::io("unpack into", directory)(source),
+        None => Error::Unpack { path: tarball.to_path_buf(), output: process::tail(&said) },
     })
 }
 

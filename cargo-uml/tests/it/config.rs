@@ -151,7 +151,7 @@ fn no_unpacked_tree_is_left_where_nothing_is_built() {
     fs::remove_file(&output).ok();
 
     // What a build has come to stays, and the next one resumes it.
-    fs::write(fixture.at_home("break"), "").unwrap();
+    fs::write(fixture.at_home("break"), "b.c:1:2: error: this is broken\n").unwrap();
     run(&mut fixture.uml(&["kernel", "build", tarball])).fails(5, &["this is broken"]);
     fs::remove_file(fixture.at_home("break")).unwrap();
     fs::write(fixture.at_home("menu"), "").unwrap();

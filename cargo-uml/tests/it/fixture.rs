@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 use wait_timeout::ChildExt;
 
-/// Answers the targets that a build uses. Files in the home directory steer it: `break` fails the compilation, `drop`
+/// Answers the targets that a build uses. Files in the home directory steer it: `break` fails the compilation with what it says, `drop`
 /// lists options to lose, `menu` is a script in the place of menuconfig, `hold` keeps the compilation waiting as long as it exists (`held` says that it waits).
 const MAKEFILE: &str = r#"VERSION = 7
 PATCHLEVEL = 2
@@ -44,7 +44,7 @@ $(O)/%.o: %.c
 	@echo '  CC      $*.o'
 	@echo $* >> $(HOME)/compiled
 	@if test $* = b -a -e $(HOME)/hold; then touch $(HOME)/held; while test -e $(HOME)/hold; do sleep 0.02; done; fi
-	@if test $* = b -a -e $(HOME)/break; then echo 'b.c:1:2: error: this is broken' >&2; exit 1; fi
+	@if test $* = b -a -e $(HOME)/break; then cat $(HOME)/break >&2; exit 1; fi
 	@gcc $(KCFLAGS) -g -c -o $@.tmp $<
 	@mv $@.tmp $@
 "#;

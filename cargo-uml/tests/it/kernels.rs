@@ -110,6 +110,10 @@ fn tiny_takes_the_place_of_base() {
     let tiny = fixture.build(&["--flavour", "tiny"]);
     assert!(!config(&tiny).contains("CONFIG_VETH="));
     assert!(config(&tiny).contains("CONFIG_HOSTFS=y\n"));
+    let tree = fixture.tree();
+    let mut both = fixture.uml(&["kernel", "build", tree.to_str().unwrap()]);
+    run(both.args(["--flavour", "base", "--flavour", "tiny"]))
+        .fails(2, &["the flavours base and tiny exclude each other"]);
 }
 
 #[test]
@@ -423,7 +427,7 @@ fn prunes_what_nothing_refers_to() {
     let old = fixture.build(&[]);
     fixture.write("b.c", "int other(void) { return 0 * 2; }\n");
     let new = fixture.build(&[]);
-    fs::write(fixture.at_home("break"), "").unwrap();
+    fs::write(fixture.at_home("break"), "b.c:1:2: error: this is broken\n").unwrap();
     let tarball = fixture.tarball();
     run(&mut fixture.uml(&["kernel", "build", tarball.to_str().unwrap()])).fails(5, &["broken"]);
     fs::remove_file(fixture.at_home("break")).unwrap();
@@ -489,6 +493,7 @@ fn on_full_disk(fixture: &Fixture, arguments: &[&str], linux: &Path) -> Option<R
     );
     let mut unshare = Command::new("unshare");
     unshare.args(["-rm", "sh", "-c", &script, "sh"]).args(arguments).env("HOME", fixture.path());
+    unshare.env("CARGO_UML_KERNEL_ORG", format!("file://{}", fixture.path().display()));
     let full = run(&mut unshare);
     let id = id(linux);
     let left = format!("{}/cache/kernels/{id}/linux\n{id}\n", mount.display());
@@ -508,6 +513,37 @@ fn a_full_disk_leaves_the_cache_as_it_was() {
     };
     assert_eq!(full.code, Some(1), "{full:?}");
     assert!(full.stderr.contains("No space left on device"), "{full:?}");
+}
+
+#[test]
+fn a_disk_that_fills_up_while_unpacking_is_no_fault_of_the_source() {
+    let fixture = Fixture::new();
+    let linux = fixture.build(&[]);
+    fs::write(fixture.tree().join("big"), vec![0; 4 << 20]).unwrap();
+    let tarball = fixture.tarball();
+    let build = ["kernel", "build", tarball.to_str().unwrap()];
+    let Some(full) = on_full_disk(&fixture, &build, &linux) else {
+        return forgo("user namespaces");
+    };
+    assert_eq!(full.code, Some(1), "{full:?}");
+    for says in ["could not unpack into ", "No space left on device"] {
+        assert!(full.stderr.contains(says), "{says:?} is missing from {}", full.stderr);
+    }
+}
+
+#[test]
+fn a_disk_that_fills_up_while_fetching_is_no_fault_of_the_server() {
+    let fixture = Fixture::new();
+    let linux = fixture.build(&[]);
+    let release = fixture.path().join("v7.x/linux-7.2.98.tar.xz");
+    fs::create_dir(release.parent().unwrap()).unwrap();
+    fs::write(release, vec![0; 4 << 20]).unwrap();
+    let build = ["kernel", "build", "7.2.98", "--sha256", &"0".repeat(64)];
+    let Some(full) = on_full_disk(&fixture, &build, &linux) else {
+        return forgo("user namespaces");
+    };
+    assert_eq!(full.code, Some(1), "{full:?}");
+    assert!(full.stderr.contains("could not download to "), "{full:?}");
 }
 
 #[test]

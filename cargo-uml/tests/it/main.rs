@@ -13,6 +13,7 @@ mod kernels;
 mod matrix;
 mod mirror;
 mod package;
+mod progress;
 mod release;
 mod run;
 mod setup;

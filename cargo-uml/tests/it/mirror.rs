@@ -58,7 +58,8 @@ impl Mirror {
              case \"$*\" in\n\
              *--print-uris) echo \"'http://mirror.test/debian/dists/bookworm/main/binary-amd64/Packages.xz' x 0\" ;;\n\
              *update) if test -e $HOME/offline; then echo 'E: could not connect' >&2; exit 100; fi ;;\n\
-             *download*) for last; do :; done; cp $HOME/${last%%=*}.deb ./downloaded.deb ;;\n\
+             *download*) test ! -e $HOME/break || { cat $HOME/break >&2; exit 100; }\n\
+             for last; do :; done; cp $HOME/${last%%=*}.deb ./downloaded.deb ;;\n\
              *) exit 1 ;;\n\
              esac\n",
         );
@@ -170,6 +171,36 @@ fn an_unreachable_mirror_is_an_error_that_names_what_was_tried() {
     );
 }
 
+/// As with a list that names a file which is no longer there.
+#[test]
+fn a_mirror_that_breaks_in_the_middle_is_as_one_that_has_nothing() {
+    let mirror = Mirror::new();
+    let broken = "E: Failed to fetch http://mirror.test/x.deb 404 Not Found";
+    fs::write(mirror.fixture.at_home("break"), broken).unwrap();
+    let says = [
+        "could not fetch the package linux-source-7.2 7.2.99-1 from the mirror (apt-get: exit status: 100)",
+        broken,
+        "Taking Linux 7.2.0 from kernel.org",
+        "could not download http://127.0.0.1:9/v7.x/linux-7.2.tar.xz",
+    ];
+    run(&mut mirror.setup()).fails(4, &says);
+    run(&mut mirror.uml(&["kernel", "build", "7.2"])).fails(4, &says);
+    run(&mut mirror.uml(&["kernel", "build", "7.2.99"]))
+        .fails(4, &["Linux 7.2.99 can be had neither", broken]);
+    run(&mut mirror.uml(&["kernel", "install", "distro"]))
+        .fails(4, &["could not fetch the package user-mode-linux", broken]);
+}
+
+#[test]
+fn a_full_disk_is_no_fault_of_the_mirror() {
+    let mirror = Mirror::new();
+    let full = "E: Write error - write (28: No space left on device)";
+    fs::write(mirror.fixture.at_home("break"), full).unwrap();
+    let said = run(&mut mirror.setup());
+    said.fails(1, &["could not download to", "No space left on device"]);
+    assert!(!said.stderr.contains("kernel.org"), "{}", said.stderr);
+}
+
 /// Where no source can be had, a kernel of another series serves who does not say which.
 #[test]
 fn a_kernel_of_another_series_is_the_last_resort() {
@@ -256,7 +287,7 @@ fn a_version_that_is_nowhere_is_an_error_that_says_what_can_be_had() {
     run(&mut mirror.uml(&["kernel", "build", "6.3"])).fails(
         4,
         &[
-            "Linux 6.3 is neither on the package mirror",
+            "Linux 6.3 can be had neither from the package mirror",
             "6.12.64",
             "--sha256",
             "http://mirror.test",

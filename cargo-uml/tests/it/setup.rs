@@ -171,7 +171,7 @@ fn another_source_is_another_kernel_and_the_last_asked_for_is_in_use() {
 #[test]
 fn a_failed_build_shows_why_and_the_next_one_resumes() {
     let fixture = Fixture::new();
-    fs::write(fixture.at_home("break"), "").unwrap();
+    fs::write(fixture.at_home("break"), "b.c:1:2: error: this is broken\n").unwrap();
     let failed = run(&mut fixture.setup(&fixture.tree()));
     failed.fails(
         5,
@@ -185,6 +185,44 @@ fn a_failed_build_shows_why_and_the_next_one_resumes() {
     let linux = run(&mut fixture.setup(&fixture.tree())).kernel();
     assert_eq!(metadata(&linux)["build_steps"].as_integer(), Some(2), "a.o was compiled before");
     assert_eq!(fixture.compiled(), 3);
+}
+
+#[test]
+fn a_failed_build_names_what_is_missing() {
+    let fixture = Fixture::new();
+    let script = "/bin/sh: 1: cpio: not found";
+    for (error, says) in [
+        (
+            "scripts/x.c:1:10: fatal error: gelf.h: No such file or directory",
+            "the package libelf-dev is probably missing: run `sudo apt-get install libelf-dev`",
+        ),
+        (script, "the program cpio is missing: install the package that has it"),
+    ] {
+        fs::write(fixture.at_home("break"), format!("{error}\n")).unwrap();
+        let first = format!("first error:\n    {error}\n{says}\n");
+        run(&mut fixture.setup(&fixture.tree())).fails(5, &["`make linux` failed", &first]);
+    }
+}
+
+/// Before it takes minutes to compile one.
+#[test]
+fn where_no_guest_can_run_no_kernel_is_built() {
+    let fixture = Fixture::new();
+    let mut setup = fixture.setup(&fixture.tree());
+    run(setup.env("UML_TEST_RUN_DIR", "/nonexistent")).fails(
+        10,
+        &[
+            "no guest can run here",
+            "memory directory: none is fit for a guest's 128 MiB",
+            "/nonexistent: ",
+            "remedy: name a directory that is writable",
+        ],
+    );
+    assert_eq!((fixture.configured(), fixture.compiled()), (0, 0));
+    // What there is already needs no guest.
+    let linux = run(&mut fixture.setup(&fixture.tree())).kernel();
+    let mut setup = fixture.setup(&fixture.tree());
+    assert_eq!(run(setup.env("UML_TEST_RUN_DIR", "/nonexistent")).kernel(), linux);
 }
 
 #[test]
@@ -337,7 +375,8 @@ fn refuses_what_is_no_source() {
     refused(&truncated, 4, &["could not unpack", "truncated.tar.xz"]);
 
     fixture.write(".config", "");
-    refused(&fixture.tree(), 4, &[".config exists", "make ARCH=um mrproper"]);
+    let advice = "name a clean tree, such as `git worktree add` makes, or run `make ARCH=um mrproper` there, which deletes its .config";
+    refused(&fixture.tree(), 4, &[".config exists", advice]);
     fs::remove_file(fixture.tree().join(".config")).unwrap();
     fs::remove_dir_all(fixture.tree().join("arch/um")).unwrap();
     refused(&fixture.tree(), 4, &["it has no arch/um"]);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::fixture::{Fixture, run};
+use crate::fixture::{Fixture, forgo, run};
 
 fn git(tree: &Path, arguments: &[&str]) {
     let mut git = Command::new("git");
@@ -72,6 +72,36 @@ fn a_checkout_is_its_commit_and_its_changes() {
         committed
     );
     assert_eq!(fixture.compiled(), compiled);
+}
+
+#[test]
+fn a_checkout_of_another_owner_is_its_commit_too() {
+    if !nix::unistd::geteuid().is_root() {
+        return forgo("root, who alone gives files away");
+    }
+    let fixture = Fixture::new();
+    let tree = fixture.tree();
+    git(&tree, &["init", "-q"]);
+    git(&tree, &["add", "."]);
+    git(&tree, &["commit", "-qm", "x"]);
+    run(Command::new("chown").args(["-R", "65534:65534"]).arg(&tree)).succeeds();
+    let linux = fixture.build(&[]);
+    assert!(source(&linux).starts_with("git:"), "{}", source(&linux));
+}
+
+#[test]
+fn a_checkout_that_git_says_nothing_of_is_told() {
+    let fixture = Fixture::new();
+    let tree = fixture.tree();
+    git(&tree, &["init", "-q"]);
+    let said = run(&mut fixture.uml(&["kernel", "build", tree.to_str().unwrap()]));
+    assert!(source(&said.kernel()).starts_with("tree:"));
+    let note = format!(
+        "{} is a git checkout, but known by its files' times and not by its commit: ",
+        tree.canonicalize().unwrap().display()
+    );
+    assert!(said.stderr.contains(&note), "{}", said.stderr);
+    assert!(said.stderr.contains("ambiguous argument 'HEAD'"), "{}", said.stderr);
 }
 
 #[test]
