@@ -15,8 +15,8 @@ use uml_test::{Error, OutputStream, Vm};
 
 use super::options::GuestOptions;
 use super::profiles::{self, Profiles};
+use super::terminal;
 use super::watch::{Found, Watch};
-use super::{record, terminal};
 use crate::kernel::cache::Cache;
 use crate::matrix;
 use crate::report::Reporter;
@@ -33,8 +33,8 @@ const EXIT_NOT_FOUND: u8 = 127;
 const DEFAULT_MEM: u64 = 128 << 20;
 /// Somebody else's program may need more. Each 100 MiB cost 2 ms of the boot: the kernel describes every page.
 const MEM: u64 = 256 << 20;
-/// A whole test binary needs more than one test.
-const MEM_OF_SUITE: u64 = 512 << 20;
+/// A test binary, whole or for one test, may make disk images in `/tmp`, which can take half of the memory.
+const MEM_OF_TESTS: u64 = 512 << 20;
 
 /// Lines of the console that are shown where the guest failed.
 const CONSOLE_LINES: usize = 20;
@@ -57,8 +57,7 @@ pub(crate) fn run(
     variables: &[(&str, &str)],
     streams: Streams,
 ) -> anyhow::Result<(Ended, Found)> {
-    let is_suite = super::is_test(Path::new(program)) && record::the_one_test(arguments).is_none();
-    let guest = Guest::boot(options, program, is_suite)?;
+    let guest = Guest::boot(options, program)?;
     let mut command = guest.command(program, arguments);
     command.envs(variables.iter().copied());
     let mut found = Found::default();
@@ -94,12 +93,8 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    /// Boots one that `program` can run in; whether that is a whole test suite decides of its memory.
-    pub(crate) fn boot(
-        options: &GuestOptions,
-        program: &OsStr,
-        is_suite: bool,
-    ) -> anyhow::Result<Self> {
+    /// Boots one that `program` can run in.
+    pub(crate) fn boot(options: &GuestOptions, program: &OsStr) -> anyhow::Result<Self> {
         let directory = std::env::current_dir().context("no working directory")?;
         let options = options.clone().absolute().context("no working directory")?;
         let package =
@@ -111,7 +106,7 @@ impl Guest {
             true => Profiles::None, // The user knows where to.
             false => Profiles::of(program, &directory)?,
         };
-        let booted = boot(&host, &options, program, is_suite, &profiles);
+        let booted = boot(&host, &options, program, &profiles);
         let (vm, keeps) = booted.map_err(|error| match options.keep {
             true => keep_of_failure(error),
             false => error,
@@ -217,7 +212,6 @@ fn boot(
     host: &uml_test::Host,
     options: &GuestOptions,
     program: &OsStr,
-    is_suite: bool,
     profiles: &Profiles,
 ) -> anyhow::Result<(Vm, bool)> {
     let mut builder = host.builder().keep(program);
@@ -228,7 +222,7 @@ fn boot(
     if let Some(mem) = options.mem {
         builder = builder.mem(mem);
     } else if host.config().mem == DEFAULT_MEM && std::env::var_os("UML_TEST_MEM").is_none() {
-        builder = builder.mem(if is_suite { MEM_OF_SUITE } else { MEM });
+        builder = builder.mem(if super::is_test(Path::new(program)) { MEM_OF_TESTS } else { MEM });
     }
     if let Some(timeout) = options.timeout {
         builder = builder.timeout(timeout);

@@ -175,7 +175,7 @@ fn list(
     arguments: &LibtestArguments,
 ) -> anyhow::Result<Option<Vec<Listed>>> {
     let options = GuestOptions { keep: false, ..options.clone() };
-    let guest = Guest::boot(&options, program, false)?;
+    let guest = Guest::boot(&options, program)?;
     let names = |flags: &[&str]| -> anyhow::Result<Option<BTreeSet<String>>> {
         let mut command = guest.command(program, &arguments.selection());
         let said = command.args(flags).args(["--list", "--format", "terse"]).output()?;
@@ -256,7 +256,7 @@ impl Binary {
     }
 
     fn run_in_guest(&self, name: &str) -> (anyhow::Result<Ended>, Said) {
-        let guest = match Guest::boot(&self.options.guest, &self.program, false) {
+        let guest = match Guest::boot(&self.options.guest, &self.program) {
             Ok(guest) => guest,
             Err(error) => return (Err(error), Said::default()),
         };

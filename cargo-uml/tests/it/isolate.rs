@@ -54,6 +54,24 @@ fn each_test_has_a_kernel_and_one_report_shows_them() {
     assert!(text(&said).contains("test tests::unit ... ok"), "{}", text(&said));
 }
 
+/// As tests of loop devices do.
+#[test]
+fn a_single_test_has_room_for_an_image_in_tmp() {
+    const IMAGE: &str = r#"
+#[test]
+fn image() {
+    let status = std::process::Command::new("fallocate").args(["--length=128M", "/tmp/image"]).status();
+    assert!(status.unwrap().success());
+}
+"#;
+    let package = Package::new();
+    package.write("tests/image.rs", IMAGE);
+    for how in [&["test", "--isolate", "--test", "image"][..], &["test", "image"]] {
+        let said = output(&mut package.uml(how));
+        assert!(said.status.success(), "{how:?}: {}", text(&said));
+    }
+}
+
 #[test]
 fn every_end_is_the_tests_own() {
     let package = Package::new();
