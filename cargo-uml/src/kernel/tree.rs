@@ -93,6 +93,7 @@ fn changes(tree: &Path, is_read: &dyn Fn(&Path) -> bool) -> Result<Option<Vec<Ve
         "diff",
         "HEAD",
         "--binary",
+        "--full-index", // Else as long as the number of objects takes.
         "--no-ext-diff",
         "--no-textconv",
         "--submodule=short",

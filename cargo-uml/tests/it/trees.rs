@@ -54,6 +54,9 @@ fn a_checkout_is_its_commit_and_its_changes() {
     let changed = fixture.build(&[]);
     assert_ne!(changed, committed);
     assert!(source(&changed).starts_with(&format!("{commit}+")), "{}", source(&changed));
+    // git shortens names to what tells objects apart, which more of them make longer.
+    git(&tree, &["config", "core.abbrev", "12"]);
+    assert_eq!(fixture.build(&[]), changed);
     fixture.write("new.h", "#define NEW\n");
     let added = fixture.build(&[]);
     assert_ne!(added, changed);
