@@ -10,10 +10,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit};
 
-use crate::fixture::{DEADLINE, real_kernel, script};
-use crate::package::{
-    Package, Running, TESTS, becomes_empty, has_nextest, killed, output, text, uml,
-};
+use crate::fixture::real_kernel;
+use crate::package::{Package, TESTS, has_nextest, output, text, uml};
 
 #[test]
 fn a_program_ends_as_on_the_host() {
@@ -394,83 +392,6 @@ fn what_boots_guests_itself_and_lists_run_on_the_host() {
 }
 
 #[test]
-fn the_directories_that_variables_name_are_there() {
-    let [temporary, runtime] = [(); 2].map(|()| tempfile::tempdir().unwrap());
-    let script = "mktemp && test -d \"$XDG_RUNTIME_DIR\"";
-    let mut command = uml(&["exec", "sh", "-c", script]);
-    command.env("TMPDIR", temporary.path()).env("XDG_RUNTIME_DIR", runtime.path());
-    let said = output(&mut command);
-    assert!(said.status.success(), "{}", text(&said));
-    assert!(text(&said).starts_with(temporary.path().to_str().unwrap()), "{}", text(&said));
-    assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0, "the guest's file");
-    // A guest's own is fresh.
-    let mut command = uml(&["exec", "sh", "-c", "ls -A /dev/shm"]);
-    let said = output(command.env("TMPDIR", "/dev/shm"));
-    assert!(said.status.success(), "{}", text(&said));
-    assert_eq!(text(&said), "");
-}
-
-/// A prefix with a program that reads a file beside it, in a new directory.
-fn tool(place: &str) -> tempfile::TempDir {
-    let dir = tempfile::tempdir_in(place).unwrap();
-    fs::create_dir_all(dir.path().join("tool/share")).unwrap();
-    fs::write(dir.path().join("tool/share/word"), "found\n").unwrap();
-    script(&dir.path().join("tool/bin/the-tool"), "cat \"${0%/*}/../share/word\"\n");
-    dir
-}
-
-#[test]
-fn programs_of_the_path_are_there_with_what_is_beside_them() {
-    let (below, other) = (tool("/tmp"), tool("/tmp"));
-    // Not all of /tmp for that, also if it is in PATH itself.
-    let bin = below.path().join("tool/bin");
-    let path = format!("{}:/tmp:{}", bin.display(), std::env::var("PATH").unwrap());
-    let asks = format!("the-tool; test ! -e {}", other.path().display());
-    let mut exec = uml(&["exec", "sh", "-c", &asks]);
-    let said = output(exec.env("PATH", &path).env_remove("TMPDIR"));
-    assert!(said.status.success() && said.stdout == b"found\n", "{}", text(&said));
-}
-
-/// As NixOS has all of its PATH, and the shell: `/run/current-system/sw/bin`.
-#[test]
-fn programs_of_the_path_may_be_found_by_way_of_a_link() {
-    let (elsewhere, links) = (tool("/var/tmp"), tempfile::tempdir_in("/tmp").unwrap());
-    let link = links.path().join("current");
-    std::os::unix::fs::symlink(elsewhere.path(), &link).unwrap();
-    let bin = link.join("tool/bin");
-    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-    let said = output(uml(&["exec", "the-tool"]).env("PATH", &path).env_remove("TMPDIR"));
-    assert!(said.status.success() && said.stdout == b"found\n", "{}", text(&said));
-    let mut shell = uml(&["shell"]);
-    let said = output(shell.env("SHELL", bin.join("the-tool")).env_remove("TMPDIR"));
-    assert!(said.status.success() && said.stdout == b"found\n", "{}", text(&said));
-}
-
-/// Three ways to have it elsewhere, below `/tmp`.
-#[test]
-fn the_target_directory_is_there_wherever_it_is() {
-    let package = Package::new();
-    package.write(
-        "tests/writes.rs",
-        "#[test]\nfn writes() { std::fs::write(concat!(env!(\"CARGO_TARGET_TMPDIR\"), \"/x\"), \"x\").unwrap() }",
-    );
-    let target = tempfile::tempdir_in("/tmp").unwrap();
-    let target = target.path().to_str().unwrap();
-    let config = format!("[build]\ntarget-dir = {target:?}\n");
-    let test = |way: &[&str]| {
-        let mut test = package.uml(&[way, &["--test", "writes"]].concat());
-        let said = output(test.env_remove("TMPDIR"));
-        assert!(said.status.success(), "{way:?}: {}", text(&said));
-    };
-    test(&["test", "--target-dir", target]);
-    package.write(".cargo/config.toml", &config);
-    test(&["test"]);
-    if has_nextest() {
-        test(&["nextest", "run"]);
-    }
-}
-
-#[test]
 fn the_network_is_the_guests_own() {
     let dir = tempfile::tempdir().unwrap();
     let source = "#include <arpa/inet.h>\n#include <errno.h>\n#include <stdlib.h>\n\
@@ -514,105 +435,6 @@ fn nothing_nests() {
     assert!(text(&said).contains("PATH=") && !text(&said).contains("=none"), "{}", text(&said));
     let memory = text(&said).rsplit("MemTotal:").next().unwrap().trim().to_owned();
     assert!(memory.len() == "300000 kB".len(), "one guest, the outer one: {memory}");
-}
-
-#[test]
-fn the_guest_goes_with_the_runner() {
-    for signal in [9, 15, 2, 1] {
-        let dir = tempfile::Builder::new().prefix("gone-").tempdir_in("/dev/shm").unwrap();
-        let mut running = uml(&["exec", "sh", "-c", "echo up; sleep 100"]);
-        running.env("UML_TEST_RUN_DIR", dir.path()).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut running = running.spawn().unwrap();
-        let mut up = [0; 3];
-        running.stdout.as_mut().unwrap().read_exact(&mut up).unwrap();
-        assert!(fs::read_dir(dir.path()).unwrap().count() > 0);
-        killed(&mut running, signal);
-        becomes_empty(dir.path(), signal);
-    }
-}
-
-/// cargo killed alone: what it had started is gone too.
-#[test]
-fn the_guest_goes_with_cargo() {
-    let package = Package::new();
-    package.write(
-        "tests/two.rs",
-        "#[test]\nfn endless() { println!(\"up\"); std::thread::sleep(std::time::Duration::from_secs(600)) }",
-    );
-    for signal in [9, 15, 2, 1] {
-        let dir = tempfile::Builder::new().prefix("gone-").tempdir_in("/dev/shm").unwrap();
-        let mut running = package.uml(&["test", "--test", "two", "--", "--nocapture"]);
-        running.env("UML_TEST_RUN_DIR", dir.path()).stdin(Stdio::null());
-        let mut running = running.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let lines =
-            std::io::BufRead::lines(std::io::BufReader::new(running.stdout.take().unwrap()));
-        let mut lines = lines.map(Result::unwrap);
-        assert!(lines.any(|line| line.ends_with("up")), "signal {signal}");
-        assert!(fs::read_dir(dir.path()).unwrap().count() > 0);
-        killed(&mut running, signal);
-        becomes_empty(dir.path(), signal);
-    }
-}
-
-/// While a binary's tests are listed in a guest, while those of its tests boot, and while those run.
-#[test]
-fn the_guests_of_isolated_tests_go_with_cargo_at_any_moment() {
-    let package = Package::new();
-    let waits = "() { std::thread::sleep(std::time::Duration::from_secs(600)) }\n";
-    package.write("tests/two.rs", &format!("#[test]\nfn a{waits}#[test]\nfn b{waits}"));
-    let built = output(&mut package.uml(&["test", "--test", "two", "--no-run"]));
-    assert!(built.status.success(), "{}", text(&built));
-    let pauses = [0, 5, 15, 30, 45, 60, 90, 200].map(Duration::from_millis);
-    for (signal, pause) in [9, 15, 2, 1].into_iter().cycle().zip(pauses) {
-        let dir = tempfile::Builder::new().prefix("gone-").tempdir_in("/dev/shm").unwrap();
-        let mut run = package.uml(&["test", "--isolate", "--test", "two"]);
-        run.env("UML_TEST_RUN_DIR", dir.path()).stdin(Stdio::null());
-        let mut running = Running::start(run.stdout(Stdio::null()).stderr(Stdio::null()));
-        first_guest(dir.path());
-        std::thread::sleep(pause);
-        running.killed(signal);
-        becomes_empty(dir.path(), (signal, pause));
-    }
-}
-
-/// Waits until a guest has something in their directory.
-fn first_guest(dir: &Path) {
-    let deadline = Instant::now() + DEADLINE;
-    while fs::read_dir(dir).unwrap().count() == 0 {
-        assert!(Instant::now() < deadline, "no guest was started");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-/// Its doctests are rustdoc's, which goes on without cargo.
-#[test]
-fn the_guests_of_doctests_go_with_cargo() {
-    let package = Package::new();
-    let loops =
-        "//! ```\n//! loop { std::thread::sleep(std::time::Duration::from_secs(1)) }\n//! ```\n";
-    package.write("src/lib.rs", &format!("{loops}//! And another:\n{loops}"));
-    package.write("src/main.rs", "fn main() {}\n");
-    let dir = tempfile::Builder::new().prefix("gone-").tempdir_in("/dev/shm").unwrap();
-    let mut running = package.uml(&["test", "--doc"]);
-    running.env("UML_TEST_RUN_DIR", dir.path()).stdin(Stdio::null());
-    let mut running = Running::start(running.stdout(Stdio::null()).stderr(Stdio::null()));
-    first_guest(dir.path());
-    running.killed(9);
-    // rustdoc's next program would start another guest, in a directory that is empty for a moment.
-    running.group_ends();
-    becomes_empty(dir.path(), "cargo");
-}
-
-#[test]
-fn a_runner_whose_cargo_has_ended_runs_nothing() {
-    let namespace = fs::read_link("/proc/self/ns/pid").unwrap();
-    let run = |process: &str| output(uml(&["runner", "true"]).env("CARGO_UML_PROCESS", process));
-    // The number is this process's, which was not started then.
-    let gone = run(&format!("{} 1 {}", std::process::id(), namespace.display()));
-    assert_eq!(gone.status.signal(), Some(15), "{}", text(&gone));
-    assert!(text(&gone).contains("unset it"), "{}", text(&gone));
-    let elsewhere = run(&format!("{} 1 pid:[1]", std::process::id()));
-    assert!(elsewhere.status.success(), "{}", text(&elsewhere));
 }
 
 /// Compiles a program in C.
