@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::doctor::EXIT_NO_GUEST;
 use crate::kernel::fragment::Dropped;
 use crate::kernel::tools::Lacking;
 use crate::kernel::version::{Version, Wanted};
@@ -19,6 +18,8 @@ pub(crate) const EXIT_MISSING_TOOLS: u8 = 3;
 pub(crate) const EXIT_NO_SOURCE: u8 = 4;
 /// The kernel did not configure, compile, start or boot.
 pub(crate) const EXIT_BUILD_FAILED: u8 = 5;
+/// No guest can run on this host.
+pub(crate) const EXIT_NO_GUEST: u8 = 10;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {

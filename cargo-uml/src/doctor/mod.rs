@@ -24,11 +24,8 @@ use uml_test::{Host, Sandbox};
 
 use self::finding::{Finding, Report};
 use crate::cli::Format;
-use crate::error::Error;
+use crate::error::{EXIT_NO_GUEST, Error};
 use crate::report::Reporter;
-
-/// No guest can run on this host.
-pub(crate) const EXIT_NO_GUEST: u8 = 10;
 
 /// What a check that asks nobody but this machine may take.
 const PATIENCE: Duration = Duration::from_secs(30);
