@@ -119,7 +119,7 @@ impl Guest {
         let mut command = self.vm.command(program);
         command.args(arguments);
         // For this runner only: a cargo that the program starts is to start programs as ever.
-        for name in super::cargo::variables() {
+        for name in super::cargo::variables().filter(|name| std::env::var_os(name).is_some()) {
             command.env_remove(name);
         }
         command.envs(self.profiles.variable());
