@@ -52,8 +52,8 @@ const FRESH: &[(&str, MsFlags, &str)] = &[
 pub(super) fn set_up(wanted: &Setup) -> Result<(), Failure> {
     let keep: Vec<&Path> = wanted.keep.iter().map(|path| as_path(path)).collect();
     assemble_root(wanted.modules.as_ref().map(|dir| as_path(dir)))?;
-    mount("proc", &in_root("proc"), "proc", NO_EXTRAS, None)?;
-    mount("sysfs", &in_root("sys"), "sysfs", NO_EXTRAS, None)?;
+    mount_made("proc", &in_root("proc"), NO_EXTRAS, None)?;
+    mount_made("sysfs", &in_root("sys"), NO_EXTRAS, None)?;
     populate_dev()?;
     if wanted.modules.is_some() {
         modules::make_device_nodes(Path::new(MODULES), &in_root("dev"))?;
@@ -61,9 +61,7 @@ pub(super) fn set_up(wanted: &Setup) -> Result<(), Failure> {
     for (place, flags, options) in FRESH {
         // A kept path that is the place itself: the host's stays, or comes back below.
         if !keep.contains(&Path::new("/").join(place).as_path()) {
-            let target = within(Path::new(NEW_ROOT), place);
-            create_dirs(&target)?;
-            mount("tmpfs", &target, "tmpfs", *flags, Some(options))?;
+            mount_made("tmpfs", &within(Path::new(NEW_ROOT), place), *flags, Some(options))?;
         }
     }
     create_dir(&within(Path::new(NEW_ROOT), "run").join("lock"), 0o1777)?;
@@ -109,12 +107,7 @@ fn assemble_root(modules: Option<&Path>) -> Result<(), Failure> {
     if modules.is_some() {
         show_modules()?;
     }
-    mount(NEW_ROOT, BARE_ROOT, "", MsFlags::MS_BIND, None)?;
-    // A host without one of these (a minimal container) gets it in the upper layer.
-    for place in ["proc", "sys", "dev", "tmp", "run"] {
-        create_dir(&in_root(place), 0o755)?;
-    }
-    Ok(())
+    mount(NEW_ROOT, BARE_ROOT, "", MsFlags::MS_BIND, None)
 }
 
 /// The kernel's modules as `/lib/modules`, in the place of the host's if it has any. The guest can
@@ -139,7 +132,7 @@ fn overlay(target: &Path, options: &str) -> Result<(), Failure> {
 }
 
 fn populate_dev() -> Result<(), Failure> {
-    mount("devtmpfs", &in_root("dev"), "devtmpfs", MsFlags::MS_NOSUID, Some("mode=755"))?;
+    mount_made("devtmpfs", &in_root("dev"), MsFlags::MS_NOSUID, Some("mode=755"))?;
     for dir in ["dev/pts", "dev/shm", "dev/mqueue"] {
         create_dir(&in_root(dir), 0o755)?;
     }
@@ -220,6 +213,23 @@ where
         let what = if kind.is_empty() { "bind" } else { kind };
         Failure::new(format!("mount {what} on"), target.as_os_str().as_bytes(), errno as i32)
     })
+}
+
+/// Mounts a filesystem on a directory that a host may lack (a minimal container): then it is made, in the upper layer.
+fn mount_made(
+    kind: &str,
+    target: &Path,
+    flags: MsFlags,
+    options: Option<&str>,
+) -> Result<(), Failure> {
+    match mount(kind, target, kind, flags, options) {
+        // Only now: on most hosts asking first would be a trap for nothing.
+        Err(failure) if failure.errno == libc::ENOENT => {
+            create_dirs(target)?;
+            mount(kind, target, kind, flags, options)
+        }
+        other => other,
+    }
 }
 
 /// Mounts a filesystem unless the kernel was built without it, or without the directory for it.

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -26,6 +27,10 @@ use crate::wait;
 /// Pipe buffers in bytes: few wake-ups for a process that writes much.
 const PIPE_SIZE: i32 = 1 << 20;
 
+/// What is on its way from a pipe to the channel. Memory that is clear already: clearing it, as a new vector would,
+/// faults in every page of it.
+static BUFFER: Mutex<[u8; CHUNK]> = Mutex::new([0; CHUNK]);
+
 /// A running process.
 pub(super) struct Process {
     id: u32,
@@ -37,9 +42,6 @@ pub(super) struct Process {
     /// The other end, so that a process which closes and opens it again finds it as it was.
     _peer: Option<OwnedFd>,
     page: Option<SharedPage>,
-    /// What is on its way from a pipe to the channel. One allocation for all of it: clearing a
-    /// fresh one each time faults in every page of it.
-    buffer: Vec<u8>,
 }
 
 /// The agent's end of a process's standard input, and what is still to be written.
@@ -64,7 +66,6 @@ impl Process {
             terminal: None,
             _peer: None,
             page: None,
-            buffer: vec![0; CHUNK],
         };
         let mut env = changed(&setup.env, &wanted.env);
         let limits = &setup.limits;
@@ -190,7 +191,7 @@ impl Process {
         let id = self.id;
         let mut ended = Vec::new();
         for (at, (stream, pipe)) in self.outputs.iter_mut().enumerate() {
-            if let Transfer::Ended = forward(id, *stream, pipe, &mut self.buffer, channel)? {
+            if let Transfer::Ended = forward(id, *stream, pipe, channel)? {
                 ended.push(at);
             }
         }
@@ -246,7 +247,7 @@ impl Process {
             let mut left =
                 if self.terminal.is_some() { PIPE_SIZE as usize } else { buffered(pipe) };
             while left > 0 {
-                match forward(id, *stream, pipe, &mut self.buffer, channel)? {
+                match forward(id, *stream, pipe, channel)? {
                     Transfer::Moved(length) => left = left.saturating_sub(length),
                     Transfer::Empty | Transfer::Ended => break,
                 }
@@ -282,11 +283,11 @@ fn forward(
     id: u32,
     stream: Stream,
     pipe: &mut File,
-    buffer: &mut [u8],
     channel: &mut Channel,
 ) -> Result<Transfer, Failure> {
+    let mut buffer = BUFFER.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
-        match pipe.read(buffer) {
+        match pipe.read(&mut *buffer) {
             Ok(0) => return Ok(Transfer::Ended),
             Ok(length) => {
                 let data = Bytes::from(&buffer[..length]);
