@@ -12,6 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, WeakProgressBar};
+use uml_test::OutputStream;
 
 pub(crate) struct Reporter {
     terminal: bool,
@@ -38,7 +39,7 @@ impl Reporter {
 
     /// A line that stays, above the bar if there is one.
     pub(crate) fn note(&self, message: impl Display) {
-        let print = || writeln!(io::stderr(), "{message}");
+        let print = || OutputStream::Stderr.write_all(format!("{message}\n").as_bytes());
         let bar = self.bar.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
         let _ = match bar {
             Some(bar) => bar.suspend(print),
@@ -77,9 +78,7 @@ impl Reporter {
 
     /// A result that is text: a table, JSON, a completion script.
     pub(crate) fn text(&self, text: &str) -> io::Result<()> {
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(text.as_bytes())?;
-        stdout.flush()
+        OutputStream::Stdout.write_all(text.as_bytes())
     }
 
     /// The error and its causes.

@@ -19,20 +19,80 @@ impl OutputStream {
         stdout.is_some() && stdout == identity(&io::stderr())
     }
 
-    /// Writes to this process's own stream of that name, at once.
+    /// Writes to this process's own stream of that name, at once. One that takes nothing for the
+    /// moment, as somebody else made the open file non-blocking, is waited for.
     ///
     /// # Errors
     /// As writing has them.
     pub fn write_all(self, data: &[u8]) -> io::Result<()> {
         match self {
-            OutputStream::Stderr => io::stderr().write_all(data),
-            // Flushed, as the standard library keeps what comes after the last line.
-            OutputStream::Stdout => {
-                let mut stdout = io::stdout().lock();
-                stdout.write_all(data).and_then(|()| stdout.flush())
-            }
+            OutputStream::Stderr => write_all(&mut io::stderr().lock(), data),
+            OutputStream::Stdout => write_all(&mut io::stdout().lock(), data),
         }
     }
+}
+
+/// Writes all of it, and flushes: the standard library keeps what comes after the last line.
+fn write_all(stream: &mut (impl Write + Descriptor), mut data: &[u8]) -> io::Result<()> {
+    while !data.is_empty() {
+        match patiently(stream, Direction::Out, |stream| stream.write(data))? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            length => data = &data[length..],
+        }
+    }
+    patiently(stream, Direction::Out, Write::flush)
+}
+
+/// What a stream is waited for.
+#[derive(Clone, Copy)]
+pub(crate) enum Direction {
+    #[cfg_attr(not(supported_host), expect(dead_code, reason = "nothing is read there"))]
+    In,
+    Out,
+}
+
+/// Tries again what was interrupted, and when that can be what was not possible for the moment:
+/// `O_NONBLOCK` belongs to the open file, which others have too and may set it on.
+pub(crate) fn patiently<S: Descriptor, T>(
+    stream: &mut S,
+    direction: Direction,
+    mut operation: impl FnMut(&mut S) -> io::Result<T>,
+) -> io::Result<T> {
+    loop {
+        match operation(stream) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait_for(stream, direction)?,
+            result => return result,
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+pub(crate) use std::os::fd::AsFd as Descriptor;
+
+/// Where nothing is known to wait by, there is none.
+#[cfg(not(target_os = "linux"))]
+pub(crate) trait Descriptor {}
+
+#[cfg(not(target_os = "linux"))]
+impl<S> Descriptor for S {}
+
+#[cfg(target_os = "linux")]
+fn wait_for(stream: &impl Descriptor, direction: Direction) -> io::Result<()> {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let events = match direction {
+        Direction::In => PollFlags::POLLIN,
+        Direction::Out => PollFlags::POLLOUT,
+    };
+    match poll(&mut [PollFd::new(stream.as_fd(), events)], PollTimeout::NONE) {
+        Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn wait_for(_: &impl Descriptor, _: Direction) -> io::Result<()> {
+    Err(io::ErrorKind::WouldBlock.into())
 }
 
 /// What tells the file that is open from all others.

@@ -13,6 +13,7 @@ mod kernels;
 mod killed;
 mod matrix;
 mod mirror;
+mod nonblocking;
 mod package;
 mod places;
 mod progress;

@@ -14,7 +14,7 @@ use super::child::{exit_status, receive};
 use super::session::{Backlog, Closing, Interrupted, ProcessEvent};
 use crate::error::Error;
 use crate::outcome::{ChannelEnd, Phase};
-use crate::stream::OutputStream;
+use crate::stream::{self, Direction, OutputStream};
 
 /// Where a program's input comes from.
 pub(super) enum Input {
@@ -153,13 +153,10 @@ fn read_input(asked: &Receiver<()>, to: &Sender<Happening>) {
     let _ = stopping.thread_block();
     let mut buffer = vec![0; CHUNK];
     for () in asked {
-        let length = loop {
-            match io::stdin().read(&mut buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // A terminal that is gone or another job's, or a directory: nothing more to read.
-                read => break read.unwrap_or(0),
-            }
-        };
+        let read =
+            stream::patiently(&mut io::stdin(), Direction::In, |stdin| stdin.read(&mut buffer));
+        // A terminal that is gone or another job's, or a directory: nothing more to read.
+        let length = read.unwrap_or(0);
         if to.send(Happening::Input(buffer[..length].to_vec())).is_err() || length == 0 {
             return;
         }
