@@ -22,6 +22,17 @@ fn the_directories_that_variables_name_are_there() {
     assert_eq!(text(&said), "");
 }
 
+/// As in a plain directory of a host's, which `/tmp` is on many.
+#[test]
+fn devices_and_setuid_files_work_there() {
+    for place in ["/tmp", "/run", "/dev/shm"] {
+        let script = "cd \"$0\" && mknod null c 1 3 && echo gone > null && cp \"$(command -v id)\" id && \
+                      chmod u+s id && setpriv --reuid=1 ./id -u";
+        let said = output(&mut uml(&["exec", "sh", "-c", script, place]));
+        assert_eq!((said.status.code(), &*text(&said)), (Some(0), "0\n"), "{place}");
+    }
+}
+
 /// A prefix with a program that reads a file beside it, in a new directory.
 fn tool(place: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir_in(place).unwrap();

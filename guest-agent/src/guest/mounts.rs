@@ -38,12 +38,10 @@ const OPTIONAL: &[(&str, &str, MsFlags, Option<&str>)] = &[
     ("binfmt_misc", "proc/sys/fs/binfmt_misc", NO_EXTRAS, None),
 ];
 
-/// Fresh, empty filesystems: (place, flags, options).
-const FRESH: &[(&str, MsFlags, &str)] = &[
-    ("tmp", MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV), "mode=1777"),
-    ("run", MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV), "mode=755"),
-    ("dev/shm", MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV), "mode=1777"),
-];
+/// Fresh, empty filesystems: (place, options). Not nosuid and nodev, which protect nothing in a guest: devices and setuid
+/// files work there as in a plain directory of the host's.
+const FRESH: &[(&str, &str)] =
+    &[("tmp", "mode=1777"), ("run", "mode=755"), ("dev/shm", "mode=1777")];
 
 /// Makes the guest's tree and moves into it.
 ///
@@ -58,10 +56,11 @@ pub(super) fn set_up(wanted: &Setup) -> Result<(), Failure> {
     if wanted.modules.is_some() {
         modules::make_device_nodes(Path::new(MODULES), &in_root("dev"))?;
     }
-    for (place, flags, options) in FRESH {
+    for (place, options) in FRESH {
         // A kept path that is the place itself: the host's stays, or comes back below.
         if !keep.contains(&Path::new("/").join(place).as_path()) {
-            mount_made("tmpfs", &within(Path::new(NEW_ROOT), place), *flags, Some(options))?;
+            let place = within(Path::new(NEW_ROOT), place);
+            mount_made("tmpfs", &place, MsFlags::empty(), Some(options))?;
         }
     }
     create_dir(&within(Path::new(NEW_ROOT), "run").join("lock"), 0o1777)?;
@@ -277,7 +276,7 @@ pub(super) fn within(root: &Path, place: &str) -> PathBuf {
 
 /// Whether a filesystem of the guest's lies over a path of the host's. Over `/dev/shm` itself that is `/dev`.
 fn is_hidden(path: &Path) -> bool {
-    FRESH.iter().any(|(place, ..)| is_below(path, place)) || path == Path::new("/dev/shm")
+    FRESH.iter().any(|(place, _)| is_below(path, place)) || path == Path::new("/dev/shm")
 }
 
 fn is_below(path: &Path, place: &str) -> bool {
