@@ -1,8 +1,9 @@
 //! The JUnit report of isolated tests: one suite for each test binary.
 
-use std::fs::{self, File};
-use std::io::{self, BufReader};
-use std::path::Path;
+use std::fs::{self, File, Metadata};
+use std::io::{self, BufReader, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use nix::fcntl::{Flock, FlockArg};
@@ -28,42 +29,56 @@ pub(crate) fn begin(path: &Path) -> anyhow::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error).with_context(doing),
     }
-    fs::create_dir_all(directory_of(path)).with_context(doing)?;
-    write(path, &Report::new("cargo-uml"))
+    let unfinished = Unfinished::lock(path).with_context(doing)?;
+    unfinished.publish(path, &Report::new("cargo-uml")).with_context(doing)
 }
 
 /// Adds the results of a binary to the report in a file. Each is run by a process of its own.
 pub(crate) fn add(path: &Path, binary: &str, results: &[TestResult]) -> anyhow::Result<()> {
     let doing = || format!("write the JUnit report {}", path.display());
-    let dir = directory_of(path);
-    fs::create_dir_all(dir).with_context(doing)?;
-    let _lock = lock(dir).with_context(doing)?;
+    let unfinished = Unfinished::lock(path).with_context(doing)?;
     let mut report = match File::open(path) {
         Ok(file) => Report::deserialize(BufReader::new(file)).with_context(doing)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Report::new("cargo-uml"),
         Err(error) => return Err(error).with_context(doing),
     };
     report.add_test_suite(suite(binary, results));
-    write(path, &report)
+    unfinished.publish(path, &report).with_context(doing)
 }
 
-/// The report's path is absolute.
-fn directory_of(path: &Path) -> &Path {
-    path.parent().unwrap_or(Path::new("/"))
+/// The file beside a report that takes its place when it is written. Until then it is the report's lock, also between
+/// two runs at once: on NFS what is locked must be open for writing, which a directory can't be.
+struct Unfinished {
+    path: PathBuf,
+    file: Flock<File>,
 }
 
-fn write(path: &Path, report: &Report) -> anyhow::Result<()> {
-    let doing = || format!("write the JUnit report {}", path.display());
-    let text = report.to_string().with_context(doing)?;
-    // Not a temporary file, which would be for this user alone.
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let unfinished = path.with_file_name(format!(".{name}.part"));
-    fs::write(&unfinished, text).and_then(|()| fs::rename(&unfinished, path)).with_context(doing)
-}
+impl Unfinished {
+    fn lock(report: &Path) -> io::Result<Self> {
+        fs::create_dir_all(report.parent().unwrap_or(Path::new("/")))?;
+        let name = report.file_name().unwrap_or_default().to_string_lossy();
+        let path = report.with_file_name(format!(".{name}.part"));
+        loop {
+            // Not a temporary file, which would be for this user alone.
+            let file = File::options().write(true).create(true).truncate(false).open(&path)?;
+            let file = Flock::lock(file, FlockArg::LockExclusive)
+                .map_err(|(_, errno)| io::Error::from(errno))?;
+            // Whoever had it locked may have made a report of it.
+            let locked = file.metadata()?;
+            let is_it =
+                |found: Metadata| (found.dev(), found.ino()) == (locked.dev(), locked.ino());
+            if fs::symlink_metadata(&path).is_ok_and(is_it) {
+                return Ok(Unfinished { path, file });
+            }
+        }
+    }
 
-/// The directory's lock: also of two runs at once that write the same report.
-fn lock(dir: &Path) -> io::Result<Flock<File>> {
-    Flock::lock(File::open(dir)?, FlockArg::LockExclusive).map_err(|(_, errno)| errno.into())
+    fn publish(self, report: &Path, content: &Report) -> anyhow::Result<()> {
+        let text = content.to_string()?;
+        self.file.set_len(0)?; // of a run that was killed
+        (&*self.file).write_all(text.as_bytes())?;
+        Ok(fs::rename(&self.path, report)?)
+    }
 }
 
 fn suite(binary: &str, results: &[TestResult]) -> TestSuite {
@@ -137,6 +152,24 @@ mod tests {
         assert_eq!(tests(), 0);
         add(&path, "x/one", &[result("a", Outcome::Passed)]).unwrap();
         assert_eq!(tests(), 1);
+    }
+
+    /// Each looks for the lock that the one before has made a report of.
+    #[test]
+    fn those_who_add_at_once_lose_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("junit.xml");
+        fs::write(dir.path().join(".junit.xml.part"), "a killed run's".repeat(1000)).unwrap();
+        begin(&path).unwrap();
+        std::thread::scope(|scope| {
+            for binary in 0..20 {
+                let path = &path;
+                scope.spawn(move || add(path, &binary.to_string(), &[]).unwrap());
+            }
+        });
+        let report = Report::deserialize_from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        assert_eq!(report.test_suites.len(), 20);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]
