@@ -85,6 +85,8 @@ pub enum Error {
         limit: Duration,
         /// Which kernel it was: its path, and how it was found.
         booted: String,
+        /// The end of its console, 64 KiB at most.
+        console: String,
     },
     /// The guest could not be set up.
     #[error(
@@ -97,6 +99,8 @@ pub enum Error {
         failure: Failure,
         /// Which kernel it was: its path, and how it was found.
         booted: String,
+        /// The end of its console, 64 KiB at most.
+        console: String,
     },
     /// The guest refused a request.
     #[error("in the guest: {0}")]
@@ -126,6 +130,29 @@ impl Error {
             _ => None,
         }
     }
+
+    /// The end of the console of a guest that did not come up, or is gone.
+    pub fn console(&self) -> Option<&str> {
+        match self {
+            Self::Gone { end, .. } => Some(&end.console),
+            Self::SetUp { console, .. }
+            | Self::TimedOut { phase: Phase::Booting | Phase::SettingUp, console, .. } => {
+                Some(console)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the guest never ran anything.
+    fn is_of_boot(&self) -> bool {
+        match self {
+            Self::Gone { phase, .. } | Self::TimedOut { phase, .. } => {
+                matches!(phase, Phase::Booting | Phase::SettingUp)
+            }
+            Self::SetUp { .. } => true,
+            _ => false,
+        }
+    }
 }
 
 impl std::fmt::Debug for Error {
@@ -136,13 +163,13 @@ impl std::fmt::Debug for Error {
             write!(f, ": {error}")?;
             cause = error.source();
         }
-        match self {
-            Self::Gone { phase: Phase::Booting | Phase::SettingUp, end } => {
-                let lines: Vec<&str> = end.console.lines().collect();
+        match self.console().filter(|_| self.is_of_boot()) {
+            Some(console) => {
+                let lines: Vec<&str> = console.lines().collect();
                 let last = &lines[lines.len().saturating_sub(CONSOLE_LINES)..];
                 write!(f, "\n---- last lines of the guest's console ----\n{}", last.join("\n"))
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 }

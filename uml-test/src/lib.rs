@@ -197,7 +197,7 @@ pub use record::Record;
 pub use stream::OutputStream;
 pub use uml_test_macros::{main, uml_test};
 pub use uml_test_protocol::{Exit, Failure, OomKill, TerminalSize};
-pub use usage::Usage;
+pub use usage::{ProgramEnd, Usage};
 pub use vm::{Child, Command, Vm};
 #[doc(hidden)]
 pub use vm::{Host, Place};

@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::error::{Error, KernelError};
 use crate::registry;
 use crate::stream::OutputStream;
-use crate::usage::Usage;
+use crate::usage::{ProgramEnd, Usage};
 
 /// Why nothing runs; the build script knows.
 const REASON: &str = env!("UML_TEST_UNSUPPORTED");
@@ -175,14 +175,14 @@ impl<'vm> Command<'vm> {
         match self.0 {}
     }
 
-    pub fn attach(&mut self) -> Result<ExitStatus, Error> {
+    pub fn attach(&mut self) -> Result<ProgramEnd, Error> {
         match self.0 {}
     }
 
     pub fn attach_with(
         &mut self,
         _: impl FnMut(OutputStream, &[u8]) -> io::Result<()> + Send + 'static,
-    ) -> Result<ExitStatus, Error> {
+    ) -> Result<ProgramEnd, Error> {
         match self.0 {}
     }
 
@@ -190,14 +190,14 @@ impl<'vm> Command<'vm> {
         &mut self,
         _: TerminalSize,
         _: Receiver<TerminalSize>,
-    ) -> Result<ExitStatus, Error> {
+    ) -> Result<ProgramEnd, Error> {
         match self.0 {}
     }
 
     pub fn stream(
         &mut self,
         _: impl FnMut(OutputStream, &[u8]) -> io::Result<()> + Send + 'static,
-    ) -> Result<ExitStatus, Error> {
+    ) -> Result<ProgramEnd, Error> {
         match self.0 {}
     }
 

@@ -1,6 +1,19 @@
-//! What a program in a guest used.
+//! What is known of a program in a guest once it has ended: how it did, and what it used.
 
+use std::process::ExitStatus;
 use std::time::Duration;
+
+use uml_test_protocol::OomKill;
+
+/// How a program ended whose output was passed on while it ran.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProgramEnd {
+    /// As `wait(2)` gives it.
+    pub status: ExitStatus,
+    /// What the guest's kernel says of the program, if it killed it for lack of memory.
+    pub oom: Option<OomKill>,
+}
 
 /// What a program used, from the guest's `wait4(2)`: it and those of its children that it waited
 /// for.

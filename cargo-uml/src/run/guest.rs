@@ -11,7 +11,7 @@ use anyhow::Context;
 use nix::errno::Errno;
 use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::unistd::Pid;
-use uml_test::{Error, OutputStream, Vm};
+use uml_test::{Error, OutputStream, ProgramEnd, Vm};
 
 use super::options::GuestOptions;
 use super::profiles::{self, Profiles};
@@ -79,7 +79,7 @@ pub(crate) fn run(
             result
         }
     };
-    Ok((guest.end(result)?, found))
+    Ok((guest.end(result), found))
 }
 
 /// A guest for programs.
@@ -127,49 +127,31 @@ impl Guest {
     }
 
     /// Ends it, after a program that it was for.
-    pub(crate) fn end(self, result: Result<ExitStatus, Error>) -> anyhow::Result<Ended> {
+    pub(crate) fn end(self, result: Result<ProgramEnd, Error>) -> Ended {
         let Guest { vm, keeps, keeps_console, profiles } = self;
-        let how = match result {
-            Ok(status) => {
-                let is_out_of_memory =
-                    status.signal() == Some(9) && vm.console().contains("Out of memory: Killed");
-                How::Itself { status, is_out_of_memory }
-            }
+        // One that outlives its program, or the wait for that, has the host's files to write back.
+        let writes_back = keeps && !matches!(result, Err(Error::Gone { .. }));
+        let mut ended = Ended::of(match result {
+            Ok(end) => How::Itself { status: end.status, is_out_of_memory: end.oom.is_some() },
             Err(error) => How::Unknown { error: error.into() },
-        };
-        let mut kept = None;
-        let mut lost = Vec::new();
-        let stopped = match (keeps_console, keeps, &how) {
-            (true, ..) => {
-                // How the program ended is known whatever becomes of the console.
-                match console_file() {
-                    Ok(path) => {
-                        let (stopped, saved) = vm.shutdown_with_console(&path);
-                        match saved {
-                            Ok(()) => kept = Some(path),
-                            Err(error) => lost.push(format!("write {}: {error}", path.display())),
-                        }
-                        stopped
-                    }
-                    Err(error) => {
-                        lost.push(format!("{error:#}"));
-                        vm.shutdown()
-                    }
-                }
-            }
-            (false, true, How::Itself { .. }) => vm.shutdown(),
+        });
+        let stopped = match (keeps_console, writes_back) {
+            (true, _) => ended.keep_console(vm),
+            (false, true) => vm.shutdown(),
             // Nothing on the host is waiting for anything of it.
-            (false, ..) => {
+            (false, false) => {
                 drop(vm);
                 Ok(())
             }
         };
-        if keeps && matches!(how, How::Itself { .. }) {
-            stopped.context("the program ended, but not all that it wrote may be there")?;
+        if let Err(error) = stopped.map_err(anyhow::Error::from)
+            && writes_back
+        {
+            ended.lose_writes(&error);
         }
-        // How the program ended is known all the same.
-        lost.extend(profiles.bring_back().err().map(|error| format!("{error:#}")));
-        Ok(Ended { how, kept, lost })
+        let lost = profiles.bring_back().err().map(|error| format!("{error:#}"));
+        ended.lost.extend(lost);
+        ended
     }
 }
 
@@ -181,9 +163,9 @@ fn console_file() -> anyhow::Result<PathBuf> {
 
 /// Keeps what is known of the console of a guest that did not come up, and says where.
 fn keep_of_failure(error: anyhow::Error) -> anyhow::Error {
-    let Some(Error::Gone { end, .. }) = error.downcast_ref() else { return error };
+    let Some(console) = error.downcast_ref().and_then(Error::console) else { return error };
     let written = console_file().and_then(|path| {
-        std::fs::write(&path, &end.console).with_context(|| format!("write {}", path.display()))?;
+        std::fs::write(&path, console).with_context(|| format!("write {}", path.display()))?;
         Ok(path)
     });
     match written {
@@ -272,7 +254,7 @@ pub(crate) struct Ended {
     pub(crate) how: How,
     /// Where the console is kept.
     kept: Option<PathBuf>,
-    /// Why the host does not have the program's profiles, or the console.
+    /// Why the host does not have the console, the program's profiles, or all that it wrote.
     lost: Vec<String>,
 }
 
@@ -285,9 +267,34 @@ pub(crate) enum How {
 }
 
 impl Ended {
-    #[cfg(test)]
     pub(crate) fn of(how: How) -> Self {
         Ended { how, kept: None, lost: Vec::new() }
+    }
+
+    /// Shuts the guest down, and keeps its console.
+    fn keep_console(&mut self, vm: Vm) -> Result<(), Error> {
+        let path = match console_file() {
+            Ok(path) => path,
+            Err(error) => {
+                self.lost.push(format!("{error:#}"));
+                return vm.shutdown();
+            }
+        };
+        let (stopped, saved) = vm.shutdown_with_console(&path);
+        match saved {
+            Ok(()) => self.kept = Some(path),
+            Err(error) => self.lost.push(format!("write {}: {error}", path.display())),
+        }
+        stopped
+    }
+
+    /// The program's end stays what it was, but for a success: who relies on that relies on what it wrote.
+    fn lose_writes(&mut self, error: &anyhow::Error) {
+        let lost = format!("not all that the program wrote may be on the host: {error:#}");
+        match self.is_success() {
+            true => self.how = How::Unknown { error: anyhow::Error::msg(lost) },
+            false => self.lost.push(lost),
+        }
     }
 
     /// Whether the program succeeded.
@@ -304,8 +311,8 @@ impl Ended {
     /// The word for it in a result record, where it was no success.
     pub(crate) fn word(&self) -> &'static str {
         match &self.how {
-            // Not by what the console says of memory, which is a hint for people.
-            How::Itself { .. } => "failed",
+            How::Itself { is_out_of_memory: true, .. } => "out-of-memory",
+            How::Itself { is_out_of_memory: false, .. } => "failed",
             How::Unknown { error, .. } => match error.downcast_ref::<Error>() {
                 Some(Error::TimedOut { .. }) => "timed-out",
                 Some(Error::Gone { end, .. }) => match end.kernel {
@@ -342,13 +349,17 @@ impl Ended {
         notes
     }
 
-    /// Says where the console is, if it is kept, and which profiles are not.
+    /// What there is to say of files: what is not there, and where the console is, if it is kept.
+    pub(crate) fn files(&self) -> impl Iterator<Item = String> {
+        let kept = self.kept.iter();
+        let kept = kept.map(|path| format!("the guest's console is in {}", path.display()));
+        self.lost.iter().cloned().chain(kept)
+    }
+
+    /// Says it.
     pub(crate) fn tell_files(&self, reporter: &Reporter) {
-        for lost in &self.lost {
-            reporter.note(format_args!("cargo uml: {lost}"));
-        }
-        if let Some(path) = &self.kept {
-            reporter.note(format_args!("cargo uml: the guest's console is in {}", path.display()));
+        for note in self.files() {
+            reporter.note(format_args!("cargo uml: {note}"));
         }
     }
 
@@ -373,10 +384,9 @@ impl Ended {
     }
 }
 
-/// The end of the console of a guest that is gone, where there is anything on it.
+/// The end of the console of a guest that did not come up or is gone, where there is anything on it.
 pub(super) fn console_of(error: &anyhow::Error) -> Option<String> {
-    let Some(Error::Gone { end, .. }) = error.downcast_ref() else { return None };
-    let lines: Vec<&str> = end.console.lines().collect();
+    let lines: Vec<&str> = error.downcast_ref().and_then(Error::console)?.lines().collect();
     let text = lines[lines.len().saturating_sub(CONSOLE_LINES)..].join("\n");
     (!text.is_empty()).then(|| format!("---- last lines of the guest's console ----\n{text}"))
 }

@@ -275,7 +275,7 @@ impl Binary {
             Ok(())
         });
         let said = listener.lock().unwrap_or_else(PoisonError::into_inner).finish();
-        (guest.end(result), said)
+        (Ok(guest.end(result)), said)
     }
 }
 

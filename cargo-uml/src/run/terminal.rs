@@ -2,7 +2,6 @@
 
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, AsRawFd};
-use std::process::ExitStatus;
 use std::sync::mpsc::channel;
 
 use anyhow::Context;
@@ -10,7 +9,7 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
 use signal_hook::iterator::Signals;
-use uml_test::{Command, Error, TerminalSize};
+use uml_test::{Command, Error, ProgramEnd, TerminalSize};
 
 use super::guest::die_of;
 
@@ -20,7 +19,7 @@ pub(crate) fn is_here() -> bool {
 }
 
 /// Runs a program on a terminal in its guest that this process's terminal shows.
-pub(crate) fn run(command: &mut Command<'_>) -> anyhow::Result<Result<ExitStatus, Error>> {
+pub(crate) fn run(command: &mut Command<'_>) -> anyhow::Result<Result<ProgramEnd, Error>> {
     let (sizes, resized) = channel();
     let mut signals = Signals::new([SIGWINCH, SIGCONT, SIGTERM, SIGHUP, SIGINT, SIGQUIT])
         .context("could not listen to signals")?;

@@ -6,6 +6,7 @@ mod completions;
 mod config;
 mod damaged;
 mod doctor;
+mod evidence;
 mod fixture;
 mod foreign;
 mod isolate;

@@ -438,7 +438,7 @@ fn nothing_nests() {
 }
 
 /// Compiles a program in C.
-fn compiled(dir: &Path, source: &str, options: &[&str]) -> std::path::PathBuf {
+pub(crate) fn compiled(dir: &Path, source: &str, options: &[&str]) -> std::path::PathBuf {
     let (text, program) = (dir.join("source.c"), dir.join("program"));
     fs::write(&text, source).unwrap();
     let mut gcc = Command::new("gcc");

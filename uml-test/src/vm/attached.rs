@@ -2,7 +2,6 @@
 //! own standard input, or a terminal.
 
 use std::io::{self, Read};
-use std::process::ExitStatus;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 
 use nix::sys::signal::{SigSet, Signal};
@@ -15,6 +14,7 @@ use super::session::{Backlog, Closing, Interrupted, ProcessEvent};
 use crate::error::Error;
 use crate::outcome::{ChannelEnd, Phase};
 use crate::stream::{self, Direction, OutputStream};
+use crate::usage::ProgramEnd;
 
 /// Where a program's input comes from.
 pub(super) enum Input {
@@ -44,7 +44,7 @@ pub(super) fn run(
     input: Input,
     output: impl FnMut(OutputStream, &[u8]) -> io::Result<()> + Send + 'static,
     resized: Option<Receiver<TerminalSize>>,
-) -> Result<ExitStatus, Error> {
+) -> Result<ProgramEnd, Error> {
     let explain = |interrupted| vm.explain(interrupted, Phase::Running);
     let backlog = Closing(Backlog::new());
     let (stdin, reads) = match input {
@@ -84,7 +84,9 @@ pub(super) fn run(
                 ProcessEvent::Failed(failure) => return Err(Error::Refused(failure)),
                 // An error: the thread has seen the end of the input.
                 ProcessEvent::StdinReady { closed: false } => drop(ask.send(())),
-                ProcessEvent::Exited { exit, .. } => return Ok(exit_status(exit)),
+                ProcessEvent::Exited { exit, oom, .. } => {
+                    return Ok(ProgramEnd { status: exit_status(exit), oom });
+                }
                 ProcessEvent::Started { .. }
                 | ProcessEvent::StdinReady { closed: true }
                 | ProcessEvent::Output { .. } => {}

@@ -14,6 +14,7 @@ use super::attached::{self, Input};
 use super::{Child, Vm};
 use crate::error::Error;
 use crate::stream::OutputStream;
+use crate::usage::ProgramEnd;
 
 /// A program to run in a guest, in the manner of [`std::process::Command`].
 ///
@@ -165,7 +166,7 @@ impl<'vm> Command<'vm> {
     /// # Errors
     /// As [`Command::spawn`] and [`Child::wait`], and [`Error::Output`] where this process cannot
     /// write what the program wrote; the program goes on then until the guest ends.
-    pub fn attach(&mut self) -> Result<ExitStatus, Error> {
+    pub fn attach(&mut self) -> Result<ProgramEnd, Error> {
         let mut spawn = self.to_spawn(SpawnInput::Piped);
         spawn.joined |= OutputStream::are_one_file();
         attached::run(self.vm, spawn, Input::Inherited, OutputStream::write_all, None)
@@ -182,7 +183,7 @@ impl<'vm> Command<'vm> {
     pub fn attach_with(
         &mut self,
         output: impl FnMut(OutputStream, &[u8]) -> io::Result<()> + Send + 'static,
-    ) -> Result<ExitStatus, Error> {
+    ) -> Result<ProgramEnd, Error> {
         let spawn = self.to_spawn(SpawnInput::Piped);
         attached::run(self.vm, spawn, Input::Inherited, output, None)
     }
@@ -200,7 +201,7 @@ impl<'vm> Command<'vm> {
         &mut self,
         size: TerminalSize,
         resized: Receiver<TerminalSize>,
-    ) -> Result<ExitStatus, Error> {
+    ) -> Result<ProgramEnd, Error> {
         let spawn = self.to_spawn(SpawnInput::Terminal(size));
         attached::run(self.vm, spawn, Input::Inherited, OutputStream::write_all, Some(resized))
     }
@@ -213,7 +214,7 @@ impl<'vm> Command<'vm> {
     pub fn stream(
         &mut self,
         output: impl FnMut(OutputStream, &[u8]) -> io::Result<()> + Send + 'static,
-    ) -> Result<ExitStatus, Error> {
+    ) -> Result<ProgramEnd, Error> {
         let spawn = self.to_spawn(self.input());
         let input = Input::Given(self.stdin.clone().unwrap_or_default());
         attached::run(self.vm, spawn, input, output, None)

@@ -56,6 +56,9 @@ const CONSOLE_END: Duration = Duration::from_secs(5);
 /// How long a guest may take to write back what belongs to the host.
 const WRITE_BACK: Duration = Duration::from_secs(60);
 
+/// How long where its own time limit has passed: whatever hangs there may keep it from that too.
+const LATE_WRITE_BACK: Duration = Duration::from_secs(10);
+
 /// A running guest: a Linux kernel of its own, set up and waiting for commands.
 ///
 /// ```
@@ -189,14 +192,14 @@ impl Vm {
     /// How the guest ended is as of [`Vm::shutdown`]; the second result is that of writing the file.
     pub fn shutdown_with_console(self, path: &Path) -> (Result<(), Error>, std::io::Result<()>) {
         let log = self.console.log();
-        let stopped = self.write_back().and_then(|()| self.wait_powered_off());
+        let stopped = self.stop();
         // The last of it may still be on its way.
         self.console.wait(CONSOLE_END);
         let saved = match log {
             Some(log) => console::copy_log(&log, path),
             None => std::fs::write(path, self.console()),
         };
-        (stopped.map_err(|interrupted| self.explain(interrupted, Phase::Stopping)), saved)
+        (stopped, saved)
     }
 
     /// The guest's directory on the host, gone when the guest is.
@@ -212,18 +215,35 @@ impl Vm {
     /// Writes back what the guest wrote to its `rw_dir`s, powers it off, and waits for its end.
     ///
     /// # Errors
-    /// [`Error::Refused`] where writing back failed, [`Error::TimedOut`], and [`Error::Gone`] where
+    /// [`Error::Refused`] where writing back failed, [`Error::TimedOut`] where it took more than a
+    /// minute, or ten seconds once the guest's own time limit has passed, and [`Error::Gone`] where
     /// the guest had ended before, or ends in another way than by powering off. The guest is gone in
     /// any case.
     pub fn shutdown(self) -> Result<(), Error> {
-        let stopped = self.write_back().and_then(|()| self.wait_powered_off());
-        stopped.map_err(|interrupted| self.explain(interrupted, Phase::Stopping))
+        self.stop()
+    }
+
+    fn stop(&self) -> Result<(), Error> {
+        let limit = self.stop_limit();
+        let written = self.session.shut_down(Instant::now() + limit);
+        written.and_then(|()| self.wait_powered_off()).map_err(|interrupted| match interrupted {
+            Interrupted::Deadline => self.timed_out(Phase::Stopping, limit),
+            other => self.explain(other, Phase::Stopping),
+        })
     }
 
     /// Has the guest write back its `rw_dir`s; it powers off afterwards.
     pub(crate) fn write_back(&self) -> Result<(), Interrupted> {
-        let limit = if self.has_rw_dirs { WRITE_BACK } else { POWER_OFF };
-        self.session.shut_down(Instant::now() + limit)
+        self.session.shut_down(Instant::now() + self.stop_limit())
+    }
+
+    /// How long the guest may take from now until it has nothing left to do but to power off.
+    fn stop_limit(&self) -> Duration {
+        match (self.has_rw_dirs, Instant::now() < self.deadline()) {
+            (true, true) => WRITE_BACK,
+            (true, false) => LATE_WRITE_BACK,
+            (false, _) => POWER_OFF,
+        }
     }
 
     /// Waits for the end of a guest that powers off. One that is only slow to go is no error:
@@ -329,15 +349,10 @@ impl Vm {
         match interrupted {
             Interrupted::Refused(failure) => Error::Refused(failure),
             Interrupted::Unsendable(why) => Error::Request(why),
-            Interrupted::Deadline => Error::TimedOut {
-                phase,
-                limit: match (phase, self.deadline) {
-                    (Phase::Booting | Phase::SettingUp | Phase::Running, Some((_, limit))) => limit,
-                    _ if self.has_rw_dirs => WRITE_BACK,
-                    _ => POWER_OFF,
-                },
-                booted: self.booted.to_string(),
-            },
+            Interrupted::Deadline => {
+                let limit = self.deadline.map_or(Duration::MAX, |(_, limit)| limit);
+                self.timed_out(phase, limit)
+            }
             Interrupted::Channel(channel) => {
                 // Where somebody else writes to the channel the kernel goes on.
                 let patience = match channel {
@@ -361,6 +376,11 @@ impl Vm {
                 }
             }
         }
+    }
+
+    fn timed_out(&self, phase: Phase, limit: Duration) -> Error {
+        let (booted, console) = (self.booted.to_string(), self.console());
+        Error::TimedOut { phase, limit, booted, console }
     }
 
     fn lock_kernel(&self) -> std::sync::MutexGuard<'_, KernelProcess> {
@@ -395,11 +415,9 @@ pub(crate) fn boot(
     let mut vm = Vm::start(&config, kernel, opening, lifetime)?;
     match vm.wait_ready() {
         Ok(()) => Ok(vm),
-        Err((Interrupted::Deadline, phase)) => {
-            Err(Error::TimedOut { phase, limit: vm.boot_limit(), booted: vm.booted.to_string() })
-        }
+        Err((Interrupted::Deadline, phase)) => Err(vm.timed_out(phase, vm.boot_limit())),
         Err((Interrupted::Refused(failure), _)) => {
-            Err(Error::SetUp { failure, booted: vm.booted.to_string() })
+            Err(Error::SetUp { failure, booted: vm.booted.to_string(), console: vm.console() })
         }
         Err((other, phase)) => Err(vm.explain(other, phase)),
     }

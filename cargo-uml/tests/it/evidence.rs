@@ -1,0 +1,98 @@
+//! What is left of a run that ended badly: the console, what the program wrote, and why it ended.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::fixture::{forgo, real_kernel};
+use crate::package::{output, text, uml};
+use crate::run::compiled;
+
+/// The path behind a word, at the end of what was said.
+fn kept_console(said: &str) -> PathBuf {
+    said.rsplit_once("console is in ").unwrap().1.split([':', '\n']).next().unwrap().into()
+}
+
+/// The console is all there is to tell why.
+#[test]
+fn a_guest_that_hangs_while_booting_leaves_its_console() {
+    const HANGS: &str = "#include <stdio.h>\n#include <unistd.h>\n\
+                         int main(void) { dprintf(4, \"it hangs here\\n\"); for (;;) sleep(1); }\n";
+    let dir = tempfile::tempdir().unwrap();
+    let kernel = compiled(dir.path(), HANGS, &["-static"]);
+    let said =
+        output(uml(&["exec", "--timeout=2s", "--keep", "--kernel"]).arg(&kernel).arg("true"));
+    assert_eq!(said.status.code(), Some(125), "{}", text(&said));
+    let shown = text(&said);
+    let quoted = "---- last lines of the guest's console ----\nit hangs here\n";
+    assert!(shown.contains("still booting after 2s") && shown.contains(quoted), "{shown}");
+    let console = kept_console(&shown);
+    assert_eq!(fs::read_to_string(&console).unwrap(), "it hangs here\n");
+    fs::remove_file(console).unwrap();
+}
+
+/// Writes a file by way of memory, so that the host has nothing of it before it is written back. Then it ends with a
+/// status, if one is given, and hangs if not.
+const MAPS: &str = r#"
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+int main(int argc, char **argv) {
+    int fd = open(argv[1], O_RDWR | O_CREAT, 0600);
+    size_t size = atoi(argv[2]);
+    if (ftruncate(fd, size)) return 100;
+    memset(mmap(0, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), 'x', size);
+    if (argc == 3) pause();
+    return atoi(argv[3]);
+}
+"#;
+
+/// It is the evidence of the hang.
+#[test]
+fn what_a_program_wrote_until_the_time_limit_is_on_the_host() {
+    let (programs, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = dir.path().join("file");
+    let mut exec = uml(&["exec", "--timeout=5s", "--rw-dir"]);
+    exec.arg(dir.path()).arg(compiled(programs.path(), MAPS, &[])).arg(&file).arg("4096");
+    let said = output(&mut exec);
+    assert_eq!(said.status.code(), Some(124), "{}", text(&said));
+    assert!(fs::read(file).unwrap() == [b'x'; 4096], "{}", text(&said));
+}
+
+/// The program's end and the console are known all the same; but a success is none.
+#[test]
+fn what_cannot_be_written_back_is_told_beside_the_programs_end() {
+    const SMALL: &str = "mount -t tmpfs -o size=256k small \"$1\" && \
+                         exec \"$0\" exec --keep --rw-dir \"$1\" \"$2\" \"$1/x\" 4000000 $3";
+    let (programs, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let program = compiled(programs.path(), MAPS, &[]);
+    let within = |script: &str, status: &str| {
+        let mut command = Command::new("unshare");
+        let user = if nix::unistd::getuid().is_root() { &[][..] } else { &["--map-root-user"] };
+        command.args(user).args(["--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_cargo-uml")]);
+        command.arg(dir.path()).arg(&program).arg(status);
+        output(command.env("UML_TEST_KERNEL", real_kernel()))
+    };
+    if !within("mount -t tmpfs small \"$1\"", "").status.success() {
+        return forgo("namespaces of mounts");
+    }
+    for (status, code) in [("3", 3), ("0", 125)] {
+        let said = within(SMALL, status);
+        let shown = text(&said);
+        assert_eq!(said.status.code(), Some(code), "{shown}");
+        assert!(shown.contains("not all that the program wrote may be on the host: "), "{shown}");
+        fs::remove_file(kept_console(&shown)).unwrap();
+    }
+}
+
+/// By what the agent has found in the kernel's log, not by what anybody can write there.
+#[test]
+fn a_pretended_lack_of_memory_is_none() {
+    let pretends =
+        "echo \"Out of memory: Killed process $$ (sh) total-vm:1kB\" > /dev/kmsg; kill -9 $$";
+    let said = output(&mut uml(&["exec", "sh", "-c", pretends]));
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&said.status), Some(9));
+    assert!(!text(&said).contains("--mem"), "{}", text(&said));
+}
