@@ -65,8 +65,8 @@ pub(crate) fn run(
         Streams::Passed => command.attach(),
         Streams::Terminal => terminal::run(&mut command)?,
         Streams::Watched(watch) => {
-            // As `attach` does of itself. But a skip is looked for in whole lines, which both streams together may tear.
-            if OutputStream::are_one_file() && !watch.looks_for_skips() {
+            // As `attach` does of itself.
+            if watch.may_join_streams() && OutputStream::are_one_file() {
                 command.stderr_to_stdout();
             }
             let watch = Arc::new(Mutex::new(watch));

@@ -3,13 +3,10 @@
 //! The binary lists its tests in one guest, as nextest has it do on the host; then each is run by its exact name. The
 //! report and its options are libtest-mimic's, which are libtest's.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-#[cfg(test)]
-use std::process::ExitStatus;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -17,16 +14,14 @@ use libtest_mimic::{Completion, Failed, Trial};
 use uml_test::OutputStream;
 
 use super::github;
-use super::guest::{self, Ended, Guest, How};
-use super::libtest::{self, LibtestArguments, Verdict};
+use super::guest::{self, Ended, Guest};
+use super::judge::judge;
+use super::libtest::{self, LibtestArguments};
+use super::listener::{Listener, Said};
 use super::options::{GuestOptions, RunnerOptions};
-use super::own_output::OwnOutput;
 use super::watch::{Found, Watch};
 use super::{junit, program, record};
 use crate::report::Reporter;
-
-/// How much of a test's output is kept: so many bytes of its beginning, and so many of its end.
-const KEPT: usize = 1 << 20;
 
 /// How a test ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,9 +58,18 @@ struct Binary {
     program: OsString,
     /// For each test one that has seen nothing yet: its patterns take longer to make than some tests run.
     watch: Watch,
-    /// What the tests that were run came to.
+    /// What the tests that were run came to, where a report of it is wanted.
     results: Mutex<Vec<TestResult>>,
     shows: Shows,
+    behind: Mutex<Behind>,
+}
+
+/// What is shown behind the results: with one thread each of those is a line that begins before its test runs.
+#[derive(Debug, Default)]
+struct Behind {
+    /// Tests that have passed, and what they wrote.
+    passed: Vec<(String, String)>,
+    notes: Vec<String>,
 }
 
 /// Which output is shown beside that of tests that fail.
@@ -134,6 +138,7 @@ pub(crate) fn run(
         watch,
         results: Mutex::default(),
         shows: Shows::of(&arguments),
+        behind: Mutex::default(),
     });
     let trials = tests.iter().map(|test| {
         let (name, binary) = (test.name.clone(), Arc::clone(&binary));
@@ -142,9 +147,9 @@ pub(crate) fn run(
     });
     let report = arguments.for_report()?;
     let has_failed = libtest_mimic::run(&report, trials.collect()).has_failed();
+    taken(&binary.behind).show(reporter);
     if let Some(path) = &options.test.junit {
-        let mut results =
-            std::mem::take(&mut *binary.results.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut results = taken(&binary.results);
         results.extend(tests.into_iter().filter(|test| test.is_ignored).map(|test| TestResult {
             name: test.name,
             outcome: Outcome::Ignored,
@@ -214,9 +219,10 @@ impl Binary {
     fn run(&self, name: &str, reporter: &Reporter) -> Result<Completion, Failed> {
         let started = Instant::now();
         let (ended, Said { output, verdict, found }) = self.run_in_guest(name);
+        let mut notes = Vec::new();
         let outcome = match ended {
             Ok(ended) => {
-                ended.tell_files(reporter);
+                notes.extend(ended.files().map(|note| format!("cargo uml: {name}: {note}")));
                 judge(name, &ended, verdict, &found)
             }
             Err(error) => {
@@ -225,34 +231,39 @@ impl Binary {
                 Outcome::Failed { word: guest::INFRASTRUCTURE, reason: reason.join("\n") }
             }
         };
+        if let Outcome::Failed { reason, .. } = &outcome {
+            notes.extend(annotation(name, reason, &found));
+        }
+        locked(&self.behind).notes.extend(notes);
         let result = TestResult { name: name.to_owned(), outcome, output, took: started.elapsed() };
+        record::of(&self.options, &self.program, &result, reporter);
+        let completion = self.completion(&result);
+        if self.options.test.junit.is_some() {
+            locked(&self.results).push(result);
+        }
+        completion
+    }
+
+    /// A result as it is shown, with what the test wrote, if that is to be and was not yet.
+    fn completion(&self, result: &TestResult) -> Result<Completion, Failed> {
         let text = match self.shows {
-            Shows::AsItComes => String::new(), // It has been shown.
+            Shows::AsItComes => String::new(),
             Shows::Nothing | Shows::Passed => {
                 String::from_utf8_lossy(&result.output).trim().to_owned()
             }
         };
-        let shown = match &result.outcome {
-            Outcome::Passed | Outcome::Ignored => {
-                if self.shows == Shows::Passed && !text.is_empty() {
-                    let _ = reporter.text(&format!("---- {name} output ----\n{text}\n"));
-                }
-                Ok(match result.outcome {
-                    Outcome::Ignored => Completion::ignored(),
-                    _ => Completion::Completed,
-                })
-            }
+        let completion = match &result.outcome {
+            Outcome::Passed => Completion::Completed,
+            Outcome::Ignored => Completion::ignored(),
+            Outcome::Failed { reason, .. } if text.is_empty() => return Err(Failed::from(reason)),
             Outcome::Failed { reason, .. } => {
-                annotate(name, reason, &found, reporter);
-                match text.is_empty() {
-                    true => Err(Failed::from(reason)),
-                    false => Err(Failed::from(format!("{reason}\n\n{text}"))),
-                }
+                return Err(Failed::from(format!("{reason}\n\n{text}")));
             }
         };
-        record::of(&self.options, &self.program, &result, reporter);
-        self.results.lock().unwrap_or_else(PoisonError::into_inner).push(result);
-        shown
+        if self.shows == Shows::Passed && !text.is_empty() {
+            locked(&self.behind).passed.push((result.name.clone(), text));
+        }
+        Ok(completion)
     }
 
     fn run_in_guest(&self, name: &str) -> (anyhow::Result<Ended>, Said) {
@@ -266,138 +277,57 @@ impl Binary {
         let mut command = guest.command(&self.program, &arguments.map(OsString::from));
         let listener = Listener::new(name, self.watch.clone(), self.shows == Shows::AsItComes);
         let listener = Arc::new(Mutex::new(listener));
-        if self.shows == Shows::AsItComes && OutputStream::are_one_file() {
+        if self.shows == Shows::AsItComes
+            && self.watch.may_join_streams()
+            && OutputStream::are_one_file()
+        {
             command.stderr_to_stdout();
         }
         let theirs = Arc::clone(&listener);
         let result = command.stream(move |stream, data| {
-            theirs.lock().unwrap_or_else(PoisonError::into_inner).hear(stream, data);
+            locked(&theirs).hear(stream, data);
             Ok(())
         });
-        let said = listener.lock().unwrap_or_else(PoisonError::into_inner).finish();
+        let said = locked(&listener).finish();
         (Ok(guest.end(result)), said)
     }
 }
 
-/// What a test's output came to.
-#[derive(Default)]
-struct Said {
-    /// Its own.
-    output: Vec<u8>,
-    /// What its harness said last.
-    verdict: Option<Verdict>,
-    found: Found,
-}
-
-/// Takes all that a test and its harness write.
-struct Listener {
-    watch: Watch,
-    own: OwnOutput,
-    kept: Kept,
-    /// Whether the test's own output is shown at once.
-    shows: bool,
-}
-
-impl Listener {
-    fn new(test: &str, watch: Watch, shows: bool) -> Self {
-        Listener { watch, own: OwnOutput::of(test), kept: Kept::default(), shows }
-    }
-
-    fn hear(&mut self, stream: OutputStream, data: &[u8]) {
-        let Listener { watch, own, kept, shows } = self;
-        watch.see(stream, data);
-        own.see(stream, data, &mut |stream, line| kept.take(stream, line, *shows));
-    }
-
-    fn finish(&mut self) -> Said {
-        let Listener { watch, own, kept, shows } = self;
-        let verdict = own.finish(&mut |stream, line| kept.take(stream, line, *shows));
-        Said { output: kept.all(), verdict, found: watch.finish() }
+impl Behind {
+    fn show(mut self, reporter: &Reporter) {
+        if !self.passed.is_empty() {
+            self.passed.sort();
+            let one =
+                |(name, text): &(String, String)| format!("---- {name} output ----\n{text}\n\n");
+            let all: String = self.passed.iter().map(one).collect();
+            // Nobody is left to be told.
+            let _ = reporter.text(&format!("successes:\n\n{all}"));
+        }
+        for note in self.notes {
+            reporter.note(note);
+        }
     }
 }
 
-fn annotate(name: &str, reason: &str, found: &Found, reporter: &Reporter) {
-    if !github::is_here() {
-        return;
-    }
-    match found.panic_of(name) {
-        Some(panic) => reporter.note(github::panic(panic)),
-        None => reporter.note(github::failure(name, reason)),
-    }
+fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a test's run says. Its harness has to have said so too: a body that ends its process with code 0 has not passed.
-fn judge(name: &str, ended: &Ended, verdict: Option<Verdict>, found: &Found) -> Outcome {
-    let failed = |reason: String| Outcome::Failed { word: ended.word(), reason };
-    let mut reasons = ended.explain();
-    let How::Itself { status, .. } = &ended.how else { return failed(reasons.join("\n")) };
-    if let Some(signal) = status.signal() {
-        reasons.insert(0, format!("the test binary was killed by signal {signal}"));
-        return failed(reasons.join("\n"));
-    }
-    match (status.code(), verdict) {
-        (Some(0), Some(verdict)) if verdict.passed == 1 && verdict.failed == 0 => {
-            match found.skips.first() {
-                Some(line) => failed(skipped_itself(line)),
-                None => Outcome::Passed,
-            }
-        }
-        // By its own decision, as it was not listed so.
-        (Some(0), Some(Verdict { passed: 0, failed: 0, ignored: 1 })) => {
-            match found.skips.first() {
-                Some(line) => failed(skipped_itself(line)),
-                None => Outcome::Ignored,
-            }
-        }
-        (Some(0), Some(verdict)) if verdict == Verdict::default() => {
-            failed("the test binary listed this test and did not run it".to_owned())
-        }
-        (Some(101), Some(verdict)) if verdict.failed == 1 => match found.panic_of(name) {
-            Some(panic) => failed(panic.message.clone()),
-            None => failed("the test failed".to_owned()),
-        },
-        (code, _) => {
-            let code = code.unwrap_or_default();
-            failed(format!("the test binary exited with code {code} before the test's end"))
-        }
-    }
+fn taken<T: Default>(shared: &Mutex<T>) -> T {
+    std::mem::take(&mut *locked(shared))
+}
+
+/// The annotation of a test that failed, where annotations are read.
+fn annotation(name: &str, reason: &str, found: &Found) -> Option<String> {
+    github::is_here().then(|| match found.panic_of(name) {
+        Some(panic) => github::panic(panic),
+        None => github::failure(name, reason),
+    })
 }
 
 /// Why a success is none.
 pub(super) fn skipped_itself(line: &str) -> String {
     format!("the test skipped itself: {line}")
-}
-
-/// A test's output: its beginning, and its end.
-#[derive(Debug, Default)]
-struct Kept {
-    beginning: Vec<u8>,
-    end: VecDeque<u8>,
-    lost: usize,
-}
-
-impl Kept {
-    fn take(&mut self, stream: OutputStream, data: &[u8], shows: bool) {
-        if shows {
-            // Nobody is left to be told.
-            let _ = stream.write_all(data);
-        }
-        let (first, rest) = data.split_at(data.len().min(KEPT - self.beginning.len()));
-        self.beginning.extend(first);
-        self.end.extend(rest);
-        let more = self.end.len().saturating_sub(KEPT);
-        self.end.drain(..more);
-        self.lost += more;
-    }
-
-    fn all(&self) -> Vec<u8> {
-        let mut all = self.beginning.clone();
-        if self.lost > 0 {
-            all.extend(format!("\n[{} bytes are left out here]\n", self.lost).bytes());
-        }
-        all.extend(&self.end);
-        all
-    }
 }
 
 #[cfg(test)]
@@ -414,61 +344,5 @@ mod tests {
         for argument in ["--report-time", "--shuffle", "--exclude-should-panic"] {
             assert_eq!(not_taken(argument), Isolated::UnknownArgument(argument.to_owned()));
         }
-    }
-
-    fn ended(raw: i32) -> Ended {
-        let status = ExitStatus::from_raw(raw);
-        Ended::of(How::Itself { status, is_out_of_memory: false })
-    }
-
-    fn judged(raw: i32, stdout: &str) -> Outcome {
-        let mut listener = Listener::new("a", Watch::new(Some("")).unwrap(), false);
-        listener.hear(OutputStream::Stdout, stdout.as_bytes());
-        let Said { verdict, found, .. } = listener.finish();
-        judge("a", &ended(raw), verdict, &found)
-    }
-
-    #[test]
-    fn only_what_the_harness_saw_to_its_end_has_passed() {
-        const PASSED: &str = "running 1 test\ntest a ... ok\n\ntest result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out; finished in 0.00s\n\n";
-        assert_eq!(judged(0, PASSED), Outcome::Passed);
-        let failed = |raw: i32, stdout: &str, says: &str| match judged(raw, stdout) {
-            Outcome::Failed { reason, .. } => assert!(reason.contains(says), "{reason}"),
-            other => panic!("{stdout}: {other:?}"),
-        };
-        failed(0, "running 1 test\ntest a ... ", "code 0 before");
-        assert_eq!(judged(0, &format!("{PASSED}and more\n")), Outcome::Passed, "a daemon's");
-        let ignored = PASSED.replace("1 passed", "0 passed").replace("0 ignored", "1 ignored");
-        assert_eq!(judged(0, &ignored), Outcome::Ignored, "by its own decision");
-        let said = ignored.replace("... ok", "... ignored (requires root)");
-        failed(0, &said, "requires root");
-        failed(11, PASSED, "signal 11");
-        failed(7 << 8, PASSED, "code 7");
-        failed(0, &PASSED.replace("1 passed", "0 passed"), "did not run it");
-        failed(0, &PASSED.replace("... ok", "... skipping: requires root\nok"), "requires root");
-        failed(
-            101 << 8,
-            "thread 'a' panicked at x.rs:1:1:\nno good\ntest result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 3 filtered out",
-            "no good",
-        );
-        // Not a panic that it has caught, nor one of another thread.
-        failed(
-            101 << 8,
-            "thread 'b' panicked at x.rs:1:1:\nfirst\nthread 'a' panicked at x.rs:2:1:\ncaught\n\
-             thread 'a' panicked at x.rs:3:1:\nmeant\nthread 'b' panicked at x.rs:1:1:\nlast\n\
-             test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 3 filtered out",
-            "meant",
-        );
-    }
-
-    #[test]
-    fn output_without_end_is_cut_in_its_middle() {
-        let mut kept = Kept::default();
-        for letter in [b'A', b'B', b'C'] {
-            kept.take(OutputStream::Stderr, &vec![letter; KEPT], false);
-        }
-        let all = kept.all();
-        assert!(all.starts_with(b"AA") && all.ends_with(b"CC") && !all.contains(&b'B'));
-        assert!(String::from_utf8(all).unwrap().contains("[1048576 bytes are left out here]"));
     }
 }

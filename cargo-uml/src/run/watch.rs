@@ -66,6 +66,9 @@ const LONGEST: usize = 4 << 10;
 /// How many lines and panics are kept; there is no end to what a test can print.
 const MOST: usize = 50;
 
+/// How many names of failed tests are kept: more than a binary has, but for one that makes them up.
+const MOST_TESTS: usize = 10_000;
+
 /// Looks at output line by line, while it passes.
 #[derive(Debug, Clone)]
 pub(crate) struct Watch {
@@ -88,6 +91,12 @@ pub(crate) struct Found {
 }
 
 impl Found {
+    fn add_failed(&mut self, test: &str) {
+        if self.failed.len() < MOST_TESTS {
+            self.failed.insert(test.to_owned());
+        }
+    }
+
     /// The skip that makes a success none, if skips are denied.
     pub(crate) fn denied(&self, options: &TestOptions) -> Option<&str> {
         options.deny_skips.as_ref().and(self.skips.first()).map(String::as_str)
@@ -144,8 +153,9 @@ impl Watch {
         })
     }
 
-    pub(crate) fn looks_for_skips(&self) -> bool {
-        self.skips.is_some()
+    /// Whether both streams may come as one: a skip is looked for in whole lines, which both together may tear.
+    pub(crate) fn may_join_streams(&self) -> bool {
+        self.skips.is_none()
     }
 
     /// Takes a piece of output.
@@ -178,7 +188,7 @@ impl Watch {
                 let said = captures.get(2).map_or("", |said| said.as_str());
                 if said == "FAILED" {
                     // libtest-mimic pads the names.
-                    self.found.failed.insert(captures[1].trim_end().to_owned());
+                    self.found.add_failed(captures[1].trim_end());
                 }
                 // libtest's own word, and behind it the reason that an attribute gives.
                 let is_ignored = said == "ignored" || said.starts_with("ignored, ");
@@ -191,7 +201,7 @@ impl Watch {
         // Where a test is not captured, the word is on a line of its own; but all are listed at the end.
         let listed = line.strip_prefix("    ").filter(|name| !name.contains(' '));
         match (self.streams[at].is_listing, listed) {
-            (true, Some(name)) => drop(self.found.failed.insert(name.to_owned())),
+            (true, Some(name)) => self.found.add_failed(name),
             _ => self.streams[at].is_listing = line == "failures:",
         }
         if std::mem::take(&mut self.streams[at].is_panicking)
@@ -361,5 +371,9 @@ mod tests {
         assert!(watch.streams[0].line.len() <= LONGEST);
         watch.see(OutputStream::Stdout, &b"x\n".repeat(10 * MOST));
         assert_eq!(watch.finish().skips.len(), MOST);
+        let names: String =
+            (0..2 * MOST_TESTS).map(|number| format!("test t{number} ... FAILED\n")).collect();
+        watch.see(OutputStream::Stdout, names.as_bytes());
+        assert_eq!(watch.finish().failed.len(), MOST_TESTS);
     }
 }

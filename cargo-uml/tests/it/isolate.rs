@@ -1,8 +1,8 @@
 //! Tests of one binary apart from each other, and what is read from their output.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::io::{BufRead, BufReader, Read, Seek};
+use std::process::{Command, Stdio};
 
 use crate::fixture::{real_kernel, script};
 use crate::package::{Package, TESTS, killed, output, text};
@@ -141,6 +141,9 @@ fn libtests_own_options_hold() {
         let count = |what: &str| all.matches(what).count();
         assert_eq!([count("test result:"), count("running ")], [1, 1], "{shows}: {all}");
         assert_eq!([count("said by passes"), count("before it")], [1, 1], "{shows}: {all}");
+        // Only what is not captured comes in between.
+        let is_whole = |line: &str| line.split_whitespace().eq(["test", "passes", "...", "ok"]);
+        assert_eq!(all.lines().any(is_whole), shows == "--show-output", "{shows}: {all}");
     }
     let zero = run(&["--test-threads=0"]);
     assert!(zero.contains("must not be 0"), "{zero}");
@@ -328,6 +331,52 @@ fn tests_that_skip_themselves_are_denied() {
     assert!(shown.contains("the test skipped itself: skipping: requires root"), "{shown}");
     let (code, shown) = run(&["--deny-skips=("]);
     assert!(code != Some(0) && shown.contains("--deny-skips=("), "{shown}");
+}
+
+/// Not even one that only a line which both streams had part in would hide.
+#[test]
+fn a_skip_is_found_where_both_streams_are_one_file() {
+    let package = Package::new();
+    package.write(
+        "tests/skips.rs",
+        "use std::io::Write;\n#[test]\nfn skips() {\n    print!(\"x\");\n    std::io::stdout().flush().unwrap();\n    \
+         eprintln!(\"Skipping...\");\n    println!();\n}\n",
+    );
+    for how in [&["--isolate"][..], &[]] {
+        let mut run = package.uml(&["test", "--test", "skips", "--deny-skips"]);
+        let (code, shown) = in_one_file(run.args(how).args(["--", "--nocapture"]));
+        assert_eq!(code, Some(101), "{how:?}: {shown}");
+        assert!(shown.contains("Skipping..."), "{how:?}: {shown}");
+    }
+}
+
+/// Runs a command whose standard output and error are one file; its exit code, and what is in that.
+fn in_one_file(command: &mut Command) -> (Option<i32>, String) {
+    let mut log = tempfile::tempfile().unwrap();
+    let [stdout, stderr] = [(); 2].map(|()| log.try_clone().unwrap());
+    let status = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).status().unwrap();
+    let mut shown = String::new();
+    log.rewind().unwrap();
+    log.read_to_string(&mut shown).unwrap();
+    (status.code(), shown)
+}
+
+/// With one thread a result's line begins before its test runs.
+#[test]
+fn results_have_whole_lines() {
+    let package = Package::new();
+    package.write("tests/two.rs", &(TESTS.to_owned() + "#[test]\nfn third() { panic!(\"no\") }\n"));
+    let consoles = package.path().join("consoles");
+    fs::create_dir(&consoles).unwrap();
+    let mut run = package.uml(&["test", "--isolate", "--keep", "--test", "two", "--"]);
+    run.arg("--test-threads=1").env("TMPDIR", &consoles).env("GITHUB_ACTIONS", "true");
+    let (_, shown) = in_one_file(&mut run);
+    for line in ["test first  ... ok", "test second ... ok", "test third  ... FAILED"] {
+        assert!(shown.lines().any(|shown| shown == line), "{line}: {shown}");
+    }
+    for note in ["cargo uml: second: the guest's console is in ", "::error file="] {
+        assert!(shown.lines().any(|shown| shown.starts_with(note)), "{note}: {shown}");
+    }
 }
 
 #[test]
