@@ -37,6 +37,8 @@ pub struct Boot {
     pub argv: Vec<Bytes>,
     /// Host paths that the kernel process may write besides the run directory.
     pub writable: Vec<Bytes>,
+    /// Those of them that go with the host process: they are removed where it ends before it has done so.
+    pub temporary: Vec<Bytes>,
     /// What to do about the sandbox.
     pub sandbox: Sandbox,
     /// Which CPU to run on.

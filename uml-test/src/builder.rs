@@ -69,7 +69,16 @@ impl VmBuilder {
     /// As [`VmBuilder::rw_dir`], at another path in the guest, which is made if need be: an absolute
     /// one without `..`, neither `/` nor `/dev`, and not in `/proc` or `/sys`.
     pub fn rw_dir_at(self, host: impl AsRef<Path>, guest: impl Into<PathBuf>) -> Self {
-        let dir = RwDir { host: self.manifest_dir.join(host), guest: Some(guest.into()) };
+        let dir =
+            RwDir { guest: Some(guest.into()), ..RwDir::at_its_path(self.manifest_dir.join(host)) };
+        self.with(|config| config.rw_dirs.push(dir))
+    }
+
+    /// As [`VmBuilder::rw_dir`], a directory of this process's own. Where the process is killed before
+    /// it has removed that, the guest's supervisor does.
+    #[doc(hidden)]
+    pub fn temporary_rw_dir(self, path: &Path) -> Self {
+        let dir = RwDir { temporary: true, ..RwDir::at_its_path(self.manifest_dir.join(path)) };
         self.with(|config| config.rw_dirs.push(dir))
     }
 

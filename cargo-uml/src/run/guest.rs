@@ -223,9 +223,7 @@ fn boot(
     }
     let keeps =
         !options.rw_dir.is_empty() || !host.config().rw_dirs.is_empty() || profiles.dir().is_some();
-    if let Some(dir) = profiles.dir() {
-        builder = builder.rw_dir(dir);
-    }
+    builder = profiles.given_to(builder);
     for dir in hidden_dirs(program) {
         builder = builder.keep(dir);
     }

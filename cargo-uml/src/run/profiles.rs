@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use tempfile::TempDir;
+use uml_test::VmBuilder;
 
 use super::program;
 use crate::process;
@@ -75,6 +76,15 @@ impl Profiles {
             Profiles::None => None,
             Profiles::Into(dir) => Some(dir),
             Profiles::Through { dir, .. } => Some(dir.path()),
+        }
+    }
+
+    /// The guest that may write them there.
+    pub(super) fn given_to(&self, guest: VmBuilder) -> VmBuilder {
+        match self {
+            Profiles::None => guest,
+            Profiles::Into(dir) => guest.rw_dir(dir),
+            Profiles::Through { dir, .. } => guest.temporary_rw_dir(dir.path()),
         }
     }
 

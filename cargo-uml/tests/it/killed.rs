@@ -1,7 +1,7 @@
 //! Runs that are killed, and what goes with them: the guest with the runner, the runner with cargo.
 
 use std::fs;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Stdio;
@@ -38,9 +38,7 @@ fn the_guest_goes_with_cargo() {
         let mut running = package.uml(&["test", "--test", "two", "--", "--nocapture"]);
         running.env("UML_TEST_RUN_DIR", dir.path()).stdin(Stdio::null());
         let mut running = running.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let lines =
-            std::io::BufRead::lines(std::io::BufReader::new(running.stdout.take().unwrap()));
-        let mut lines = lines.map(Result::unwrap);
+        let mut lines = BufReader::new(running.stdout.take().unwrap()).lines().map(Result::unwrap);
         assert!(lines.any(|line| line.ends_with("up")), "signal {signal}");
         assert!(fs::read_dir(dir.path()).unwrap().count() > 0);
         killed(&mut running, signal);
@@ -66,6 +64,30 @@ fn the_guests_of_isolated_tests_go_with_cargo_at_any_moment() {
         std::thread::sleep(pause);
         running.killed(signal);
         becomes_empty(dir.path(), (signal, pause));
+    }
+}
+
+/// Its profiles are on their way, by a directory of the runner's.
+#[test]
+fn profiles_go_with_cargo() {
+    let package = Package::new();
+    package.write(
+        "tests/two.rs",
+        "#[test]\nfn endless() { println!(\"up\"); std::thread::sleep(std::time::Duration::from_secs(600)) }",
+    );
+    let mut build = package.uml(&["test", "--test", "two", "--no-run"]);
+    let built = output(build.env("RUSTFLAGS", "-Cinstrument-coverage"));
+    assert!(built.status.success(), "{}", text(&built));
+    for signal in [9, 15] {
+        let temporary = tempfile::tempdir().unwrap();
+        let mut run = package.uml(&["test", "--test", "two", "--", "--nocapture"]);
+        run.env("RUSTFLAGS", "-Cinstrument-coverage").env("TMPDIR", temporary.path());
+        let mut running = run.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(running.stdout.take().unwrap()).lines().map(Result::unwrap);
+        assert!(lines.any(|line| line.ends_with("up")), "signal {signal}");
+        assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 1);
+        killed(&mut running, signal);
+        becomes_empty(temporary.path(), signal);
     }
 }
 

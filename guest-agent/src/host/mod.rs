@@ -11,6 +11,7 @@ mod removal;
 mod run_dir;
 mod sandbox;
 mod socket;
+mod temporary;
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -26,6 +27,7 @@ use uml_test_protocol::{Exit, Failure};
 
 use run_dir::RunDir;
 use socket::{GuestFds, Socket};
+use temporary::Temporary;
 
 /// Exit code for a call that is not the runner's.
 const USAGE: u8 = 2;
@@ -99,6 +101,7 @@ fn supervise(socket: &Socket) -> Result<(), Failure> {
     raise_limit(Resource::RLIMIT_NOFILE);
     let Some((boot, fds)) = socket.receive_boot()? else { return Ok(()) };
     let host = watch(boot.host_pid)?;
+    let _temporary = Temporary::of(&boot);
 
     let GuestFds { control, console, requests } = fds;
     let run_dir = RunDir::create(&boot, &requests.into())?;

@@ -13,12 +13,14 @@ pub struct RwDir {
     pub host: PathBuf,
     /// Its absolute path in the guest, where that is another one.
     pub guest: Option<PathBuf>,
+    /// Whether it goes with this process, however that ends.
+    pub temporary: bool,
 }
 
 impl RwDir {
     /// A directory with the same path in the guest.
     pub(crate) fn at_its_path(host: PathBuf) -> Self {
-        Self { host, guest: None }
+        Self { host, guest: None, temporary: false }
     }
 
     /// Its path in the guest.

@@ -63,7 +63,7 @@ fn later_places_win_and_lists_are_joined() {
     assert_eq!(config.env["A"], "package");
     assert_eq!(config.env["B"], "attribute");
     let out = manifest_dir.join("out").canonicalize().unwrap();
-    assert_eq!(config.rw_dirs, [RwDir { host: out, guest: None }]);
+    assert_eq!(config.rw_dirs, [RwDir::at_its_path(out)]);
 
     let set =
         variables(&[("UML_TEST_TIMEOUT", "4s"), ("UML_TEST_CMDLINE", "e"), ("UML_TEST_MEM", "")]);

@@ -112,6 +112,12 @@ impl Vm {
                 .map(|argument| Bytes::from(argument.as_bytes()))
                 .collect(),
             writable: config.rw_dirs.iter().map(|dir| bytes(&dir.host)).collect(),
+            temporary: config
+                .rw_dirs
+                .iter()
+                .filter(|dir| dir.temporary)
+                .map(|dir| bytes(&dir.host))
+                .collect(),
             sandbox: match config.sandbox {
                 Sandbox::Auto => supervision::Sandbox::Auto,
                 Sandbox::Require => supervision::Sandbox::Require,
