@@ -289,6 +289,8 @@ impl Ended {
     /// The program's end stays what it was, but for a success: who relies on that relies on what it wrote.
     fn lose_writes(&mut self, error: &anyhow::Error) {
         let lost = format!("not all that the program wrote may be on the host: {error:#}");
+        let lost =
+            [Some(lost), console_of(error)].into_iter().flatten().collect::<Vec<_>>().join("\n");
         match self.is_success() {
             true => self.how = How::Unknown { error: anyhow::Error::msg(lost) },
             false => self.lost.push(lost),
