@@ -101,6 +101,24 @@ impl Mirror {
 }
 
 #[test]
+fn a_program_has_a_kernel_made_for_it_where_there_is_none() {
+    let mirror = Mirror::new();
+    let exec = || {
+        let mut exec = mirror.uml(&["exec", "cat", "/proc/sys/kernel/hostname"]);
+        run(exec.env_remove("UML_TEST_KERNEL"))
+    };
+    let first = exec();
+    assert_eq!(first.succeeds().stdout, "uml-test\n");
+    for part in ["There is no kernel yet", "Fetching linux-source-7.2", "Compiling Linux 7.2.99"] {
+        assert!(first.stderr.contains(part), "{part} is missing: {}", first.stderr);
+    }
+    assert_eq!(mirror.fixture.named("default"), Some(mirror.fixture.kernel()));
+    let second = exec();
+    assert_eq!((&*second.succeeds().stdout, &*second.stderr), ("uml-test\n", ""));
+    assert_eq!(mirror.fixture.builds(), 1);
+}
+
+#[test]
 fn builds_the_mirrors_package_and_then_asks_no_more() {
     let mirror = Mirror::new();
     let first = run(&mut mirror.setup());
