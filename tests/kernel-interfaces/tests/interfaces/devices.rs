@@ -1,4 +1,4 @@
-//! Loop devices, the device mapper, simulated GPIO, terminals.
+//! Loop devices, the device mapper, simulated GPIO and keys, terminals.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -129,6 +129,40 @@ fn a_simulated_line_is_pulled_up() -> io::Result<()> {
     assert_eq!(value()?, 0);
     fs::write(format!("/sys/devices/platform/{name}/{chip}/sim_gpio3/pull"), "pull-up")?;
     assert_eq!(value()?, 1);
+    Ok(())
+}
+
+#[uml_test(config = ["CONFIG_INPUT_UINPUT", "CONFIG_INPUT_EVDEV"])]
+fn a_simulated_key_is_pressed() -> io::Result<()> {
+    const SET_EVBIT: usize = 0x4004_5564;
+    const SET_KEYBIT: usize = 0x4004_5565;
+    const DEV_SETUP: usize = 0x405c_5503;
+    const DEV_CREATE: usize = 0x5501;
+    const GET_SYSNAME: usize = 0x8040_552c;
+    const EV_KEY: u16 = 1;
+    const KEY_A: u16 = 30;
+    let mut keyboard = read_and_write("/dev/uinput")?;
+    ioctl_number(&keyboard, SET_EVBIT, EV_KEY.into())?;
+    ioctl_number(&keyboard, SET_KEYBIT, KEY_A.into())?;
+    // `struct uinput_setup`: numbers, the name, effects.
+    let setup = Fields::new().zeros(8).text("keys", 80).u32(0);
+    ioctl(&keyboard, DEV_SETUP, &mut { setup }.0)?;
+    ioctl_number(&keyboard, DEV_CREATE, 0)?;
+    let mut name = [0; 64];
+    ioctl(&keyboard, GET_SYSNAME, &mut name)?;
+    let name = String::from_utf8_lossy(&name);
+    let directory = format!("/sys/devices/virtual/input/{}", name.trim_end_matches('\0'));
+    let names = fs::read_dir(directory)?.map(|entry| entry.unwrap().file_name());
+    let names = names.map(|name| name.into_string().unwrap());
+    let event = names.into_iter().find(|name| name.starts_with("event")).unwrap();
+    let mut events = File::open(format!("/dev/input/{event}"))?;
+    // `struct input_event`: the time, the kind, the key, the value. The second one ends a report.
+    let pressed = Fields::new().zeros(16).u16(EV_KEY).u16(KEY_A).u32(1).0;
+    keyboard.write_all(&pressed)?;
+    keyboard.write_all(&[0; 24])?;
+    let mut event = [0; 24];
+    events.read_exact(&mut event)?;
+    assert_eq!(event[16..], pressed[16..]);
     Ok(())
 }
 

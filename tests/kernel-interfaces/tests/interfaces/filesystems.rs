@@ -1,10 +1,10 @@
 //! Mounts, FUSE, extended attributes, quotas, and what tells of changes to files.
 
 use std::ffi::CString;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -132,6 +132,16 @@ fn answer(device: &mut File, expected: u32, body: Fields) -> io::Result<()> {
     let length = 16 + body.0.len() as u32;
     let reply = Fields::new().u32(length).u32(0).u64(u64_at(&request, 8));
     device.write_all(&reply.bytes(&body.0).0)
+}
+
+#[uml_test(config = ["CONFIG_BINFMT_MISC"])]
+fn binfmt_misc_has_files_run_by_a_program() -> io::Result<()> {
+    let formats = mounted("binfmt_misc", "");
+    fs::write(formats.join("register"), ":test:M::of-the-test::/bin/cat:")?;
+    fs::write("/tmp/program", "of-the-test\n")?;
+    fs::set_permissions("/tmp/program", Permissions::from_mode(0o755))?;
+    assert_eq!(Command::new("/tmp/program").output()?.stdout, b"of-the-test\n");
+    Ok(())
 }
 
 #[uml_test(config = ["CONFIG_FANOTIFY_ACCESS_PERMISSIONS"])]

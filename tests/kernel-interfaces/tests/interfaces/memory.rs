@@ -1,5 +1,5 @@
-//! What programs share memory with the kernel for, and what the kernel runs for them: io_uring, userfaultfd, memory
-//! files, BPF.
+//! What programs share memory with the kernel for, and what the kernel computes for them: io_uring, userfaultfd, memory
+//! files, BPF, hashes.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -129,5 +129,22 @@ fn a_bpf_program_filters_what_a_socket_receives() -> io::Result<()> {
     let mut received = [0; 8];
     let length = receiver.recv(&mut received)?;
     assert_eq!(&received[..length], b"abc");
+    Ok(())
+}
+
+#[uml_test(config = ["CONFIG_CRYPTO_USER_API_HASH", "CONFIG_CRYPTO_SHA256"])]
+fn a_socket_computes_a_hash() -> io::Result<()> {
+    // `struct sockaddr_alg`: the family, the kind, flags, the name.
+    let address = Fields::new().u16(libc::AF_ALG as u16).text("hash", 14).zeros(8);
+    let address = address.text("sha256", 64).0;
+    let algorithm = [libc::AF_ALG, libc::SOCK_SEQPACKET, 0].map(|number| number as usize);
+    let algorithm = call_fd(libc::SYS_socket, &algorithm)?;
+    let fd = algorithm.as_raw_fd() as usize;
+    call(libc::SYS_bind, &[fd, address.as_ptr() as usize, address.len()])?;
+    let mut operation = File::from(call_fd(libc::SYS_accept, &[fd, 0, 0])?);
+    operation.write_all(b"abc")?;
+    let mut hash = [0; 32];
+    operation.read_exact(&mut hash)?;
+    assert_eq!(hash[..4], [0xba, 0x78, 0x16, 0xbf]);
     Ok(())
 }

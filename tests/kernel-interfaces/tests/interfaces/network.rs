@@ -6,7 +6,10 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockProtocol, SockType, VsockAddr, accept, bind, connect,
+    getsockname, listen, socket,
+};
 use uml_test::uml_test;
 
 use crate::netlink::{NLM_F_CREATE, NLM_F_DUMP, Netlink, attribute, index_of, message};
@@ -18,7 +21,7 @@ fn a_device_is_its_namespaces_own() -> io::Result<()> {
     route.add_link("dummy", "outside")?;
     let inside = std::thread::spawn(|| {
         unshare(CloneFlags::CLONE_NEWNET)?;
-        Netlink::route()?.add_link("dummy", "inside").ok();
+        Netlink::route()?.add_link("dummy", "inside")?;
         fs::read_to_string("/proc/thread-self/net/dev")
     });
     let inside = inside.join().unwrap()?;
@@ -185,6 +188,22 @@ fn on_can_bus(index: u32) -> io::Result<File> {
     let arguments = [socket.as_raw_fd() as usize, address.as_ptr() as usize, address.len()];
     call(libc::SYS_bind, &arguments)?;
     Ok(socket.into())
+}
+
+#[uml_test(config = ["CONFIG_VSOCKETS_LOOPBACK"])]
+fn vsock_has_a_loopback() -> io::Result<()> {
+    let new = || socket(AddressFamily::Vsock, SockType::Stream, SockFlag::empty(), None);
+    let (listener, client) = (new()?, File::from(new()?));
+    let address = VsockAddr::new(libc::VMADDR_CID_LOCAL, libc::VMADDR_PORT_ANY);
+    bind(listener.as_raw_fd(), &address)?;
+    listen(&listener, Backlog::new(1)?)?;
+    connect(client.as_raw_fd(), &getsockname::<VsockAddr>(listener.as_raw_fd())?)?;
+    let mut server = File::from(accept(&listener)?);
+    (&client).write_all(b"hello")?;
+    let mut received = [0; 5];
+    server.read_exact(&mut received)?;
+    assert_eq!(&received, b"hello");
+    Ok(())
 }
 
 #[uml_test(config = ["CONFIG_NF_TABLES", "CONFIG_NF_TABLES_IPV4"])]

@@ -1,9 +1,9 @@
-//! What holds and watches processes: cgroups, Landlock, keyrings, descriptors of processes and signals.
+//! What holds and watches processes: cgroups, namespaces, Landlock, keyrings, descriptors of processes and signals.
 
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
@@ -63,6 +63,16 @@ fn a_cgroup_is_frozen_and_killed() -> io::Result<()> {
     }
     fs::write(group.join("cgroup.kill"), "1")?;
     assert_eq!(child.wait()?.signal(), Some(libc::SIGKILL));
+    Ok(())
+}
+
+#[uml_test(config = ["CONFIG_USER_NS"])]
+fn a_user_is_root_in_a_namespace() -> io::Result<()> {
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--user", "--map-root-user", "--uts", "sh", "-c", "id -u; hostname inside"]);
+    let said = unshare.uid(1000).gid(1000).output()?;
+    assert!(said.status.success() && said.stdout == b"0\n", "{said:?}");
+    assert_eq!(fs::read_to_string("/proc/sys/kernel/hostname")?, "uml-test\n");
     Ok(())
 }
 
