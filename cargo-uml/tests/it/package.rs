@@ -194,10 +194,9 @@ impl Running {
         assert!(found, "it has not said {end:?}");
     }
 
-    /// How the process ends by a signal to all that it started, as Ctrl-C sends it, or to it alone.
-    pub(crate) fn signalled(&mut self, signal: Signal, to_all: bool) -> ExitStatus {
-        let pid = Pid::from_raw(self.0.id() as i32);
-        if to_all { killpg(pid, signal) } else { kill(pid, signal) }.unwrap();
+    /// How the process alone ends by a signal.
+    pub(crate) fn signalled(&mut self, signal: Signal) -> ExitStatus {
+        kill(Pid::from_raw(self.0.id() as i32), signal).unwrap();
         self.0.wait().unwrap()
     }
 
