@@ -71,7 +71,8 @@ fn mapped(parts: &[(&str, String, u64)]) -> io::Result<File> {
     command(TABLE_LOAD, parts.len(), table)?;
     // Without the flag it resumes.
     command(DEV_SUSPEND, 0, Fields::new())?;
-    read_and_write(format!("/dev/dm-{}", device & 0xff))
+    let minor = device & 0xff;
+    read_and_write(format!("/dev/dm-{minor}"))
 }
 
 #[uml_test(config = ["CONFIG_BLK_DEV_DM", "CONFIG_DM_ZERO", "CONFIG_BLK_DEV_LOOP"])]
@@ -145,8 +146,8 @@ fn a_simulated_key_is_pressed() -> io::Result<()> {
     ioctl_number(&keyboard, SET_EVBIT, EV_KEY.into())?;
     ioctl_number(&keyboard, SET_KEYBIT, KEY_A.into())?;
     // `struct uinput_setup`: numbers, the name, effects.
-    let setup = Fields::new().zeros(8).text("keys", 80).u32(0);
-    ioctl(&keyboard, DEV_SETUP, &mut { setup }.0)?;
+    let mut setup = Fields::new().zeros(8).text("keys", 80).u32(0);
+    ioctl(&keyboard, DEV_SETUP, &mut setup.0)?;
     ioctl_number(&keyboard, DEV_CREATE, 0)?;
     let mut name = [0; 64];
     ioctl(&keyboard, GET_SYSNAME, &mut name)?;

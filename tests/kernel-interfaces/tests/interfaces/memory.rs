@@ -52,8 +52,8 @@ fn userfaultfd_has_a_page_filled_by_the_program() -> io::Result<()> {
     ioctl(&faults, API, &mut Fields::new().u64(0xaa).zeros(16).0)?;
     let memory = Mapped::anonymous(PAGE)?;
     let at = memory.address() as u64;
-    let range = Fields::new().u64(at).u64(PAGE as u64).u64(MISSING).zeros(8);
-    ioctl(&faults, REGISTER, &mut { range }.0)?;
+    let mut range = Fields::new().u64(at).u64(PAGE as u64).u64(MISSING).zeros(8);
+    ioctl(&faults, REGISTER, &mut range.0)?;
 
     let reading = std::thread::spawn(move || memory.read::<u8>(7));
     // `struct uffd_msg`: the event; of a fault the address behind flags.
@@ -63,8 +63,8 @@ fn userfaultfd_has_a_page_filled_by_the_program() -> io::Result<()> {
     assert_eq!(message[0], PAGEFAULT);
     assert_eq!(u64_at(&message, 16) & !(PAGE as u64 - 1), at);
     let content = [b'!'; PAGE];
-    let copy = Fields::new().u64(at).u64(content.as_ptr() as u64).u64(PAGE as u64).zeros(16);
-    ioctl(&faults, COPY, &mut { copy }.0)?;
+    let mut copy = Fields::new().u64(at).u64(content.as_ptr() as u64).u64(PAGE as u64).zeros(16);
+    ioctl(&faults, COPY, &mut copy.0)?;
     assert_eq!(reading.join().unwrap(), b'!');
     Ok(())
 }
