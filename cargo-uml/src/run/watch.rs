@@ -10,13 +10,14 @@ use super::options::TestOptions;
 
 /// How tests say that they skip themselves, in any case of letters. The word alone is not enough, as it is in many a
 /// program's honest output, and neither is a lack. What is in braces stands in [`WORDS`].
-const IDIOMS: [&str; 14] = [
-    // The word with nothing else, or as a label. Not `skipped: 0` or `skipped: None`.
+const IDIOMS: [&str; 20] = [
+    // The word with nothing else, or as a label of more than a name. Not `skipped: 0` or `skipped: None`.
     r"^\W*skipp(ing|ed)[\s.!]*$",
-    r"^\W*(skipping|(?-i:SKIP(PED)?)):\s*[^\s\d]|^\W*(?-i:SKIP(PED)?([\])]|\s+[a-z/]|\W*$))",
+    r"^\W*(skipping:|\[skip(ped)?\])\s*[^\s\d]\S*\s+\S",
+    r"^\W*(?-i:SKIP(PED)?(:\s*[^\s\d]|[\])]|\s+[a-z/]|\W*$))",
     r"^\W*((?-i:Skipped):\s+[a-z/]|skipped:\s+[a-z/][^\s,]*\s+[a-z])",
-    // Said of a test.
-    r"{skip}.*\btests?(\b|_)",
+    // Said of a test. Not of a number of tests.
+    r"{skip}\W+([^\W\d].*)?\btests?(\b|_)",
     r"^\W*(this |the )?test( \S+)? (is |was )?skipped\b",
     r"\b(ignoring|not running|bailing out of|aborting) (this |the )?test\b",
     // With a privilege, or apart from it with something else that lacks.
@@ -24,11 +25,16 @@ const IDIOMS: [&str; 14] = [
     r"{privilege}.*{skip}",
     r"{skip}.*([,;:.]\s|\(|\s[–—-]\s).*{lack}",
     r"{lack}.*[,;:.(–—-].*{skip}",
-    // The lack of a privilege, which root has: not `requires root certificates`.
-    r"{requires} (the )?(cap_[a-z_]+|{rights})\b",
-    r#"{requires} (root|sudo|super-?user)(\W*$|["'`,.;:!?)]| (to|for|and|or|user)\b)"#,
-    r"(^\W*(root|sudo)|\bcap_[a-z_]+|\b{rights})( is| are)? (required|needed)\b",
-    r"\bnot (run|running|executing) as root\b|^\W*(not root|insufficient privileges?)\W*$",
+    // The lack of a privilege, which root has: not `requires root certificates`, nor `needs root: true`.
+    r"{requires} (the |an? )?(cap_[a-z_]+|{rights}|privileged (container|mode|user))\b",
+    r#"{requires} (root|sudo|super-?user|privileges)(\W*$|["'`,.;!?)]|: \S+ \S| (to|for|and|can run|user)\b| or (be|have|sudo|cap_))"#,
+    r"(^\W*root|\bcap_[a-z_]+|\b{rights})( is| are)? (required|needed)\b",
+    r"^\W*sudo( is)? (required|needed)(\W*$|[,.;:!?)])",
+    r"\b(missing|lacks?|lacking)( the)?( capabilit(y|ies))?:? cap_[a-z_]+",
+    r"\b(can't|can ?not|unable to) (be )?(run|test)\b.*\bwithout (root|sudo|privileges)\b",
+    r"\bnot (run|running|executing) as root\b",
+    r"(\bnot?|n't have) root\W+returning\b",
+    r"^\W*(not root|(insufficient|not enough) privileges?)\W*$",
 ];
 
 /// What the words in braces stand for.
@@ -37,16 +43,16 @@ const WORDS: [(&str, &str); 5] = [
     ("{skip}", r"(^|[^\w.-])skip(s|ped|ping)?\b"),
     (
         "{privilege}",
-        r"\b(not permitted|permission denied|(un)?privileged?|privileges|sudo|cap_[a-z_]+|e(perm|acces|nosys|notsup|opnotsupp)|(not|non-?|no|as|be|without|requires?|needs?) ?root|root (is )?(required|needed))\b",
+        r"\b(not permitted|permission denied|(un)?privileged?|privileges|sudo|cap_[a-z_]+|e(perm|acces|nosys|notsup|opnotsupp)|e?uid != 0|(not|non-?|no|as|be|without|requires?|needs?) ?(root|super-?user)|root (is )?(required|needed))\b",
     ),
     (
         "{lack}",
-        r"\b(not (supported|available|found|installed|present|enabled)|unsupported|unavailable|no such|no /\S+|no \S+ support|does(n't| not) (support|exist)|too old|missing(\W*$|[,;:.])|kernel|requires?|needs?|lacks?|capabilit(y|ies)|permissions?)",
+        r"\b(not (supported|available|found|installed|mounted|present|enabled)|unsupported|unavailable|no such|no /\S+|no \S+ support|does(n't| not) (support|exist)|too old|missing(\W*$|[,;:.])|kernel (version|v?\d)|requires?|needs?|lacks?|capabilit(y|ies)|permissions?)",
     ),
     ("{rights}", "(root|elevated|super-?user) (privileges?|permissions?|rights|access)"),
     (
         "{requires}",
-        r"\b((requires?|needs?|must|only)( to)?( be)?( runs?)?( this| it)?( as| with)?|run( this| it| the tests?)? (as|with))",
+        r"\b((requires?|needs?|must|only)( to)?( be)?( runs?| works?)?( this| it)?( as| with)?|run( this| it| the tests?)? (as|with))",
     ),
 ];
 
@@ -292,6 +298,22 @@ mod tests {
             "requires the CAP_NET_ADMIN capability",
             "requires elevated privileges",
             "insufficient privileges",
+            "This test only works as root",
+            "only root can run this test",
+            "can't run without root",
+            "Unable to run test without root",
+            "don't have root, returning",
+            "not superuser, skipping",
+            "uid != 0, skipping",
+            "not enough privileges",
+            "requires privileges",
+            "requires privileged container",
+            "requires root or CAP_NET_ADMIN",
+            "needs root: mounts a disk",
+            "[skip] requires netns",
+            "Missing capability: CAP_SYS_ADMIN",
+            "cgroup v2 not mounted, skipping",
+            "kernel 5.4, skipping",
         ] {
             assert_eq!(found(Some(""), said).skips.len(), 1, "{said}");
         }
@@ -311,6 +333,11 @@ mod tests {
             "skipped: none",
             "skipped: false, failed: true",
             "0 tests skipped",
+            "skipped 4 tests",
+            "skipped: 4 tests",
+            "Skipping: foo.rs",
+            "[skip] foo.rs",
+            "parse error: kernel, skipping",
             "Running `cargo test -- --skip test_kmod`",
             "lines.skip(3) // of the test",
             "skipping whitespace",
@@ -329,6 +356,10 @@ mod tests {
             "node 5 is not root",
             "document root required",
             "field `root` is required",
+            "needs root: true",
+            "path must be root or relative",
+            "sudo is required for deployment",
+            "only root can read this file",
             "Error: Permission denied (os error 13)",
             "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out",
         ] {

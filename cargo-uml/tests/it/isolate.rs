@@ -325,6 +325,17 @@ fn tests_that_skip_themselves_are_denied() {
     let both = output(&mut package.uml(&["test", "--test", "both", "--deny-skips"]));
     assert!(text(&both).contains("denies:\n    Skipping test: no root\n"), "{}", text(&both));
 
+    // And beside binaries that skip nothing, one before it and one behind.
+    package.write("tests/a.rs", "#[test]\nfn a() {}\n");
+    package.write("tests/z.rs", "#[test]\nfn z() {}\n");
+    let several = ["test", "--tests", "--no-fail-fast", "--deny-skips"];
+    let several = output(&mut package.uml(&several));
+    let shown = text(&several);
+    assert_eq!(several.status.code(), Some(101), "{shown}");
+    assert_eq!(shown.matches("--deny-skips denies:").count(), 2, "{shown}");
+    assert!(shown.contains("test a ... ok") && shown.contains("test z ... ok"), "{shown}");
+    assert!(shown.contains("2 targets failed"), "{shown}");
+
     let (code, shown) = run(&["--isolate", "--deny-skips"]);
     assert_eq!(code, Some(101), "{shown}");
     assert!(shown.contains("2 passed; 1 failed; 1 ignored"), "{shown}");

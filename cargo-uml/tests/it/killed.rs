@@ -92,7 +92,7 @@ fn profiles_go_with_cargo() {
 }
 
 /// Waits until a guest has something in their directory.
-fn first_guest(dir: &Path) {
+pub(crate) fn first_guest(dir: &Path) {
     let deadline = Instant::now() + DEADLINE;
     while fs::read_dir(dir).unwrap().count() == 0 {
         assert!(Instant::now() < deadline, "no guest was started");

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::fixture::{Fixture, has_modprobe, real_kernel, run, script, sha256};
+use crate::fixture::{Fixture, forgo, has_modprobe, real_kernel, run, script, sha256};
 
 pub(crate) struct Mirror {
     pub(crate) fixture: Fixture,
@@ -98,6 +98,29 @@ impl Mirror {
     pub(crate) fn set_offline(&self) {
         fs::write(self.fixture.at_home("offline"), "").unwrap();
     }
+}
+
+#[test]
+fn a_program_has_a_kernel_made_for_it_where_there_is_none() {
+    let path = std::env::var_os("PATH").unwrap();
+    let has = |name: &str| std::env::split_paths(&path).any(|part| part.join(name).exists());
+    if has("linux") || has("linux.uml") {
+        return forgo("a machine without the package user-mode-linux");
+    }
+    let mirror = Mirror::new();
+    let exec = || {
+        let mut exec = mirror.uml(&["exec", "cat", "/proc/sys/kernel/hostname"]);
+        run(exec.env_remove("UML_TEST_KERNEL"))
+    };
+    let first = exec();
+    assert_eq!(first.succeeds().stdout, "uml-test\n");
+    for part in ["There is no kernel yet", "Fetching linux-source-7.2", "Compiling Linux 7.2.99"] {
+        assert!(first.stderr.contains(part), "{part} is missing: {}", first.stderr);
+    }
+    assert_eq!(mirror.fixture.named("default"), Some(mirror.fixture.kernel()));
+    let second = exec();
+    assert_eq!((&*second.succeeds().stdout, &*second.stderr), ("uml-test\n", ""));
+    assert_eq!(mirror.fixture.builds(), 1);
 }
 
 #[test]

@@ -1,14 +1,16 @@
 //! A package that knows nothing of uml-test, and the real `cargo-uml` run in it.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output};
+use std::process::{Child, Command, ExitStatus, Output};
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::sys::signal::{SigHandler, Signal, kill, killpg, signal};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::fixture::{DEADLINE, finished, real_kernel, skip};
@@ -184,6 +186,20 @@ impl Running {
         Running(command.process_group(0).spawn().unwrap())
     }
 
+    /// Waits for a line of its output with this end.
+    #[track_caller]
+    pub(crate) fn says(&mut self, end: &str) {
+        let output = BufReader::new(self.0.stdout.as_mut().unwrap());
+        let found = output.lines().any(|line| line.unwrap().ends_with(end));
+        assert!(found, "it has not said {end:?}");
+    }
+
+    /// How the process alone ends by a signal.
+    pub(crate) fn signalled(&mut self, signal: Signal) -> ExitStatus {
+        kill(Pid::from_raw(self.0.id() as i32), signal).unwrap();
+        self.0.wait().unwrap()
+    }
+
     /// Ends the process alone by a signal, which is not caught.
     pub(crate) fn killed(&mut self, signal: i32) {
         killed(&mut self.0, signal);
@@ -214,8 +230,7 @@ fn has_processes(group: u32) -> bool {
 impl Drop for Running {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let group = nix::unistd::Pid::from_raw(self.0.id() as i32);
-            let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
+            let _ = killpg(Pid::from_raw(self.0.id() as i32), Signal::SIGKILL);
             let _ = self.0.wait();
         }
     }
@@ -223,7 +238,7 @@ impl Drop for Running {
 
 /// Ends a process by a signal, which is not caught.
 pub(crate) fn killed(running: &mut Child, signal: i32) {
-    let pid = nix::unistd::Pid::from_raw(running.id() as i32);
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::try_from(signal).unwrap()).unwrap();
+    let pid = Pid::from_raw(running.id() as i32);
+    kill(pid, Signal::try_from(signal).unwrap()).unwrap();
     assert_eq!(running.wait().unwrap().signal(), Some(signal));
 }

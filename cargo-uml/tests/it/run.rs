@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::resource::{Resource, getrlimit};
 
 use crate::fixture::real_kernel;
-use crate::package::{Package, TESTS, has_nextest, output, text, uml};
+use crate::package::{Package, TESTS, output, text, uml};
 
 #[test]
 fn a_program_ends_as_on_the_host() {
@@ -221,119 +221,6 @@ fn a_packages_tests_and_doctests_run_in_a_guest() {
 }
 
 #[test]
-fn nextest_gives_each_test_a_kernel() {
-    let package = Package::new();
-    if !has_nextest() {
-        return;
-    }
-    package.write("tests/two.rs", TESTS);
-    let said =
-        output(&mut package.uml(&["nextest", "run", "--kernel", real_kernel().to_str().unwrap()]));
-    assert!(said.status.success(), "{}", text(&said));
-    assert!(text(&said).contains("3 tests run: 3 passed"), "{}", text(&said));
-}
-
-/// Built and archived on one machine, run on another, where it lies elsewhere.
-#[test]
-fn an_archive_of_nextests_runs_elsewhere() {
-    let (package, other) = (Package::new(), Package::new());
-    if !has_nextest() {
-        return;
-    }
-    for package in [&package, &other] {
-        let reads = "#[test]\nfn finds_its_files() {\n    assert!(plain::in_guest());\n    \
-                     assert_eq!(std::fs::read_to_string(\"data\").unwrap(), \"here\");\n}\n";
-        package.write("tests/files.rs", reads);
-    }
-    other.write("data", "here");
-    let archive = other.path().join("tests.tar.zst");
-    let archive = archive.to_str().unwrap();
-    let mut build = Command::new("cargo");
-    build.args(["nextest", "archive", "--archive-file", archive]).current_dir(package.path());
-    let built = output(build.env_remove("CARGO_TARGET_DIR"));
-    assert!(built.status.success(), "{}", text(&built));
-    drop(package);
-    let run = ["nextest", "run", "--archive-file", archive, "--workspace-remap", "."];
-    let said = output(&mut other.uml(&run));
-    assert!(said.status.success(), "{}", text(&said));
-    assert!(text(&said).contains("2 tests run: 2 passed"), "{}", text(&said));
-}
-
-/// A profile for each guest, on the host, although each has its own numbers of processes.
-#[test]
-fn coverage_profiles_come_back() {
-    const MAGIC: &[u8] = b"\x81rforpl\xff";
-    let package = Package::new();
-    package.write("tests/two.rs", TESTS);
-    // The runtime makes it.
-    let profiles = package.path().join("target/new/profiles");
-    let mut tests = package.uml(&["test", "--test", "two", "--no-fail-fast", "first"]);
-    tests.env("RUSTFLAGS", "-Cinstrument-coverage");
-    tests.env("LLVM_PROFILE_FILE", profiles.join("%p.profraw"));
-    for runs in 1..=3 {
-        let said = output(&mut tests);
-        assert!(said.status.success(), "{}", text(&said));
-        let found: Vec<Vec<u8>> = fs::read_dir(&profiles)
-            .unwrap()
-            .map(|file| fs::read(file.unwrap().path()).unwrap())
-            .collect();
-        assert_eq!(found.len(), runs, "{}", text(&said));
-        assert!(found.iter().all(|profile| profile.starts_with(MAGIC)));
-    }
-    // In the working directory, where it names none.
-    for name in [None, Some("mine.prof")] {
-        tests.env_remove("LLVM_PROFILE_FILE");
-        tests.envs(name.map(|name| ("LLVM_PROFILE_FILE", name)));
-        let said = output(&mut tests);
-        assert!(said.status.success(), "{}", text(&said));
-        let mut found = Vec::new();
-        for entry in fs::read_dir(package.path()).unwrap() {
-            let path = entry.unwrap().path();
-            if path
-                .extension()
-                .is_some_and(|extension| extension == "profraw" || extension == "prof")
-            {
-                assert!(fs::read(&path).unwrap().starts_with(MAGIC));
-                fs::remove_file(&path).unwrap();
-                found.push(path.file_name().unwrap().to_str().unwrap().to_owned());
-            }
-        }
-        // Build scripts and compilers of the host's write theirs too.
-        let expected = name.unwrap_or("default_");
-        assert_eq!(
-            found.iter().filter(|found| found.starts_with(expected)).count(),
-            1,
-            "{found:?}"
-        );
-    }
-    // What can't be kept there does not change how the program ended.
-    package.write("taken.prof", "the user's");
-    let said = output(tests.env("LLVM_PROFILE_FILE", "taken.prof"));
-    assert!(said.status.success(), "{}", text(&said));
-    assert!(text(&said).contains("could not keep taken.prof: "), "{}", text(&said));
-    assert_eq!(fs::read(package.path().join("taken.prof")).unwrap(), b"the user's");
-
-    // Where the user says it to the guest, and may have its directory written.
-    let own = package.path().join("own");
-    fs::create_dir(&own).unwrap();
-    tests.env_remove("LLVM_PROFILE_FILE").arg("--rw-dir").arg(&own);
-    tests.args(["--env", &format!("LLVM_PROFILE_FILE={}/%p.x", own.display())]);
-    let said = output(&mut tests);
-    assert!(said.status.success(), "{}", text(&said));
-    assert_eq!(fs::read_dir(&own).unwrap().count(), 1, "{}", text(&said));
-    // And where the compiler was told, with symbols and without.
-    for strip in ["none", "symbols"] {
-        fs::remove_dir_all(&own).unwrap();
-        fs::create_dir(&own).unwrap();
-        let mut tests = package.uml(&["test", "--test", "two", "first"]);
-        let flags = format!("-Cprofile-generate={} -Cstrip={strip}", own.display());
-        let said = output(tests.env("RUSTFLAGS", flags).arg("--rw-dir").arg(&own));
-        assert!(said.status.success(), "{}", text(&said));
-        assert!(fs::read_dir(&own).unwrap().count() > 0, "{strip}: {}", text(&said));
-    }
-}
-
-#[test]
 fn a_packages_program_is_the_hosts_but_for_its_kernel() {
     let package = Package::new();
     let mut run = package.uml(&["run", "--quiet", "--", "3", "a b", "\""]);
@@ -481,21 +368,6 @@ fn programs_of_every_kind_run_or_say_why_not() {
     assert_eq!(said.stdout, odd.as_bytes(), "{}", text(&said));
 }
 
-#[test]
-fn two_runs_in_one_workspace_do_not_disturb_each_other() {
-    let package = Package::new();
-    package.write("tests/two.rs", TESTS);
-    let start = |test: &str| {
-        let mut run = package.uml(&["test", "--test", "two", test]);
-        run.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-    };
-    for run in [start("first"), start("second")] {
-        let said = run.wait_with_output().unwrap();
-        assert!(said.status.success(), "{}", text(&said));
-        assert!(text(&said).contains("1 passed"), "{}", text(&said));
-    }
-}
-
 /// Backtraces have files and lines, as on the host.
 #[test]
 fn backtraces_are_the_hosts() {
@@ -506,37 +378,4 @@ fn backtraces_are_the_hosts() {
     for place in ["two::inner", "./tests/two.rs:7:", "two::fails", "./tests/two.rs:3:"] {
         assert!(shown.contains(place), "{place}: {shown}");
     }
-}
-
-/// A branch that no host runs, covered in one report with what the host runs.
-#[test]
-#[ignore = "needs cargo-llvm-cov and rustup's llvm-tools"]
-fn reports_of_coverage_are_merged() {
-    let package = Package::new();
-    package.write(
-        "src/lib.rs",
-        "pub fn kernel() -> &'static str {\n    if std::fs::read(\"/proc/sys/kernel/hostname\").unwrap() == b\"uml-test\\n\" {\n        \
-         \"a guest's\"\n    } else {\n        \"the host's\"\n    }\n}\n\
-         #[test]\nfn says() {\n    assert!(kernel().contains(\"'s\"));\n}\n",
-    );
-    package.write("src/main.rs", "fn main() {}\n");
-    let cov = |command: &mut Command| {
-        let said = output(command.env_remove("CARGO_TARGET_DIR"));
-        assert!(said.status.success(), "{}", text(&said));
-        String::from_utf8(said.stdout).unwrap()
-    };
-    cov(&mut package.uml(&["llvm-cov", "--no-report", "--lib"]));
-    let mut host = Command::new("cargo");
-    let host = host.current_dir(package.path());
-    let guests = cov(host.args(["llvm-cov", "report", "--text"]));
-    let line = |report: &str, what: &str| {
-        let line = report.lines().find(|line| line.contains(what)).unwrap();
-        line.split('|').nth(1).unwrap().trim().parse::<u32>().unwrap()
-    };
-    assert_eq!((line(&guests, "\"a guest's\""), line(&guests, "\"the host's\"")), (1, 0));
-    let mut host = Command::new("cargo");
-    cov(host.current_dir(package.path()).args(["llvm-cov", "--no-report", "--lib"]));
-    let mut report = Command::new("cargo");
-    let both = cov(report.current_dir(package.path()).args(["llvm-cov", "report", "--text"]));
-    assert_eq!((line(&both, "\"a guest's\""), line(&both, "\"the host's\"")), (1, 1));
 }
