@@ -15,8 +15,9 @@ use crate::kernel::cache::Cache;
 use crate::kernel::names::Name;
 use crate::matrix;
 
-/// How the options get past cargo to the runner: as JSON.
-pub(super) const VARIABLE: &str = "CARGO_UML_OPTIONS";
+/// How the options get past cargo to the runner: as JSON. Of `CARGO_*` sccache makes its keys, and unknown `UML_TEST_*`
+/// are errors.
+pub(super) const VARIABLE: &str = "UML_RUNNER_OPTIONS";
 
 /// A guest's settings. What is not given is as in the package's manifest and the `UML_TEST_*` variables.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize, Deserialize)]

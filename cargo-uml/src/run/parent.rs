@@ -14,8 +14,8 @@ use crate::report::Reporter;
 /// What starts programs and waits for them. `cargo run` does not: it becomes the program, whose parent is a shell then.
 const STARTERS: [&str; 5] = ["cargo", "cargo-nextest", "rustdoc", "cargo-llvm-cov", "cargo-miri"];
 
-/// Says which process the runners are for.
-pub(super) const VARIABLE: &str = "CARGO_UML_PROCESS";
+/// Says which process the runners are for. Its name is chosen as that of the options is.
+pub(super) const VARIABLE: &str = "UML_RUNNER_PROCESS";
 
 /// Has the runners that `cargo` will start end with this process, which is about to become that cargo, or waits for it.
 pub(super) fn pass_by(cargo: &mut Command) {

@@ -1,9 +1,10 @@
 //! cargo and this command: whose runner is taken, what is said before cargo compiles, and what needs no kernel.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
-use crate::fixture::real_kernel;
+use crate::fixture::{real_kernel, script};
 use crate::package::{Package, TESTS, output, text, uml};
 
 /// As the migration page has it: cargo itself starts programs in guests then, whoever calls it.
@@ -86,4 +87,26 @@ fn what_starts_nothing_needs_no_kernel() {
     assert!(said.status.success(), "{}", text(&said));
     assert!(!text(&said).contains("There is no kernel"), "{}", text(&said));
     assert_eq!(fs::read_dir(empty.path()).unwrap().count(), 0);
+}
+
+/// sccache makes its keys of `CARGO_*` too.
+#[test]
+fn compilers_are_told_the_same_in_every_run() {
+    let package = Package::new();
+    let wrapper = package.path().join("wrapper");
+    script(&wrapper, "env | grep ^CARGO_ | grep -v ^CARGO_MAKEFLAGS= >> \"$LOG\"\nexec \"$@\"\n");
+    let told = |options: &[&str]| {
+        let log = package.path().join("log");
+        let mut run = package.uml(&["test", "--lib", "--no-run"]);
+        run.args(options).env("RUSTC_WRAPPER", &wrapper).env("LOG", &log);
+        let said = output(&mut run);
+        assert!(said.status.success(), "{}", text(&said));
+        fs::remove_dir_all(package.path().join("target")).unwrap();
+        let text = fs::read_to_string(&log).unwrap();
+        fs::remove_file(log).unwrap();
+        text.lines().map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    let plain = told(&[]);
+    assert!(plain.contains("CARGO_PKG_NAME=plain"), "{plain:?}");
+    assert_eq!(plain, told(&["--mem", "1G", "--isolate"]));
 }

@@ -100,7 +100,7 @@ fn the_guests_of_doctests_go_with_cargo() {
 #[test]
 fn a_runner_whose_cargo_has_ended_runs_nothing() {
     let namespace = fs::read_link("/proc/self/ns/pid").unwrap();
-    let run = |process: &str| output(uml(&["runner", "true"]).env("CARGO_UML_PROCESS", process));
+    let run = |process: &str| output(uml(&["runner", "true"]).env("UML_RUNNER_PROCESS", process));
     // The number is this process's, which was not started then.
     let gone = run(&format!("{} 1 {}", std::process::id(), namespace.display()));
     assert_eq!(gone.status.signal(), Some(15), "{}", text(&gone));

@@ -428,7 +428,7 @@ fn nothing_nests() {
     let mut program = uml(&["exec", "--mem=300M", ours]);
     program.args(inner);
     program
-        .env("CARGO_UML_OPTIONS", "none")
+        .env("UML_RUNNER_OPTIONS", "none")
         .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", "none");
     let said = output(&mut program);
     assert!(said.status.success(), "{}", text(&said));
