@@ -63,6 +63,9 @@ pub(crate) fn run(arguments: MatrixArguments, reporter: &Reporter) -> anyhow::Re
     let cache = Cache::locate().ok();
     let chosen = kernels::choose(&kernels, cache.as_ref())?;
     let invocation = Invocation::new(nextest, arguments);
+    if in_guests {
+        run::target::check(invocation.own())?;
+    }
     // Before the signals are taken over: cargo may wait for a lock, and shall hear Ctrl-C then.
     let target = target_directory(&invocation)?;
     let matrix = Matrix {
@@ -125,7 +128,7 @@ impl Matrix<'_> {
     fn fill(&self, columns: &mut [Column], target: &Path) -> anyhow::Result<End> {
         if let Some(build) = self.invocation.build() {
             self.heading("Building the tests")?;
-            let ended = self.cargo(self.command().args(build))?;
+            let ended = self.cargo(run::cargo::command().args(build))?;
             if let Some(end) = self.ended_before("building", &ended) {
                 return Ok(end);
             }
@@ -157,7 +160,7 @@ impl Matrix<'_> {
             let directory = TempDir::with_prefix_in("uml-matrix-", target)
                 .with_context(|| format!("could not create a directory in {}", target.display()))?;
             let started = Instant::now();
-            let mut command = self.command();
+            let mut command = run::cargo::command();
             command
                 .args(self.invocation.test())
                 .env("UML_TEST_KERNEL", &column.path)
@@ -200,10 +203,6 @@ impl Matrix<'_> {
             ended.status
         ));
         Some(End::CargoFailed)
-    }
-
-    fn command(&self) -> Command {
-        Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
     }
 
     fn cargo(&self, command: &mut Command) -> anyhow::Result<Ended> {

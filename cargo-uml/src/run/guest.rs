@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -15,10 +16,12 @@ use uml_test::{Error, OutputStream, Vm};
 
 use super::options::GuestOptions;
 use super::profiles::{self, Profiles};
+use super::program;
 use super::terminal;
 use super::watch::{Found, Watch};
 use crate::kernel::cache::Cache;
 use crate::matrix;
+use crate::package;
 use crate::report::Reporter;
 
 /// The time limit passed, as `timeout(1)` says it.
@@ -79,7 +82,7 @@ pub(crate) fn run(
             result
         }
     };
-    Ok((guest.end(result)?, found))
+    Ok((guest.end(result)?.naming_interpreter(), found))
 }
 
 /// A guest for programs.
@@ -97,9 +100,7 @@ impl Guest {
     pub(crate) fn boot(options: &GuestOptions, program: &OsStr) -> anyhow::Result<Self> {
         let directory = std::env::current_dir().context("no working directory")?;
         let options = options.clone().absolute().context("no working directory")?;
-        let package =
-            std::env::var_os("CARGO_MANIFEST_DIR").map_or(directory.clone(), PathBuf::from);
-        let host = uml_test::Host::of(&package)?;
+        let host = uml_test::Host::of(&package::directory()?)?;
         let is_set = options.env.iter().any(|(name, _)| name == profiles::VARIABLE)
             || host.config().env.contains_key(profiles::VARIABLE);
         let profiles = match is_set {
@@ -199,11 +200,11 @@ pub(super) fn kernel(options: &GuestOptions) -> Option<PathBuf> {
             let chosen = matrix::choose(&[kernel.into()], Cache::locate().ok().as_ref()).ok()?;
             chosen.into_iter().next().map(|chosen| chosen.linux)
         }
-        None => {
-            let directory = std::env::current_dir().ok()?;
-            let package = std::env::var_os("CARGO_MANIFEST_DIR").map_or(directory, PathBuf::from);
-            uml_test::Host::of(&package).ok()?.kernel().ok().map(|(path, _)| path)
-        }
+        None => uml_test::Host::of(&package::directory().ok()?)
+            .ok()?
+            .kernel()
+            .ok()
+            .map(|(path, _)| path),
     }
 }
 
@@ -288,6 +289,14 @@ impl Ended {
     #[cfg(test)]
     pub(crate) fn of(how: How) -> Self {
         Ended { how, kept: None, lost: Vec::new() }
+    }
+
+    /// Has the error of a program that is there, but not what executes it, name that.
+    fn naming_interpreter(mut self) -> Self {
+        if let How::Unknown { error } = self.how {
+            self.how = How::Unknown { error: naming_interpreter(error) };
+        }
+        self
     }
 
     /// Whether the program succeeded.
@@ -396,6 +405,24 @@ pub(super) fn exit_code_of(errno: Errno) -> u8 {
         Errno::ENOENT | Errno::ENOTDIR => EXIT_NOT_FOUND,
         Errno::EACCES | Errno::ENOEXEC | Errno::EISDIR => EXIT_NOT_EXECUTABLE,
         _ => EXIT_NO_VERDICT,
+    }
+}
+
+/// `execve(2)` says of a missing interpreter the same as of a missing program.
+fn naming_interpreter(error: anyhow::Error) -> anyhow::Error {
+    let missing = match error.downcast_ref() {
+        Some(Error::Refused(failure)) if failure.errno == libc::ENOENT => {
+            let program = Path::new(OsStr::from_bytes(&failure.path));
+            program::interpreter(program).map(|missing| (program.display().to_string(), missing))
+        }
+        _ => None,
+    };
+    match missing {
+        Some((program, missing)) => error.context(format!(
+            "{program} is there, but not its interpreter {} in the guest",
+            missing.display()
+        )),
+        None => error,
     }
 }
 

@@ -2,6 +2,8 @@
 //! cargo and what it starts.
 
 pub(crate) mod cargo;
+pub(crate) mod command_line;
+mod doctests;
 mod github;
 mod guest;
 mod isolate;
@@ -13,6 +15,7 @@ mod parent;
 mod profiles;
 pub(crate) mod program;
 mod record;
+pub(crate) mod target;
 mod terminal;
 mod watch;
 mod whole;
@@ -89,9 +92,7 @@ pub(crate) fn shell(arguments: &ShellArguments, reporter: &Reporter) -> ! {
     };
     let options = &arguments.options;
     let run = || {
-        if options.kernel.is_none() {
-            cargo::ensure_kernel(reporter)?;
-        }
+        cargo::ensure_kernel(options, reporter)?;
         guest::run(options, &shell, &arguments.arguments, &[], streams)
     };
     match run() {
@@ -103,12 +104,14 @@ pub(crate) fn shell(arguments: &ShellArguments, reporter: &Reporter) -> ! {
 /// `cargo uml exec`: a program in a guest. Ends this process as the program ends.
 pub(crate) fn exec(arguments: &ExecArguments, reporter: &Reporter) -> ! {
     let (program, rest) = arguments.program.split();
-    let provided = match arguments.options.kernel {
-        Some(_) => Ok(()),
-        None => cargo::ensure_kernel(reporter),
-    };
-    let ended =
-        provided.and_then(|()| guest::run(&arguments.options, program, rest, &[], Streams::Passed));
+    if let Some(file) = program::file(program)
+        && let Ok(Program::Foreign(reason)) = Program::of(&file)
+    {
+        refuse(program, &reason, reporter);
+    }
+    let options = &arguments.options;
+    let ended = cargo::ensure_kernel(options, reporter)
+        .and_then(|()| guest::run(options, program, rest, &[], Streams::Passed));
     match ended {
         Ok((ended, _)) => ended.pass_on(reporter),
         Err(error) => no_verdict(&error, reporter),
@@ -141,10 +144,8 @@ pub(crate) fn runner(arguments: &RunnerArguments, reporter: &'static Reporter) -
     }
     match Program::of(Path::new(program)) {
         Ok(Program::Foreign(reason)) => {
-            let reason = format!("can't run {}: {reason}", program.display());
-            reporter.note(format_args!("cargo uml: {reason}"));
-            whole::report_untried(options, program, reason, reporter);
-            std::process::exit(EXIT_NOT_EXECUTABLE.into())
+            whole::report_untried(options, program, format!("can't run it: {reason}"), reporter);
+            refuse(program, &reason, reporter)
         }
         Ok(Program::DrivesGuests) => {
             let without = options.without_effect();
@@ -226,6 +227,12 @@ fn is_test(program: &Path) -> bool {
         ["out", hash, _package, "build", ..] => is_hash(hash),
         _ => false,
     }
+}
+
+/// Says why no guest executes a program.
+fn refuse(program: &OsStr, reason: &str, reporter: &Reporter) -> ! {
+    reporter.note(format_args!("cargo uml: can't run {}: {reason}", program.display()));
+    std::process::exit(EXIT_NOT_EXECUTABLE.into())
 }
 
 fn no_verdict(error: &anyhow::Error, reporter: &Reporter) -> ! {

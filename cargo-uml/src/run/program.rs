@@ -2,12 +2,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use object::read::ReadCache;
 use object::{Architecture, BinaryFormat, Object, ObjectSection, ObjectSymbol};
+
+use crate::process;
 
 /// The section by which a program that has uml-test in it is known; `uml-test/src/note.rs` makes it.
 const NOTE: &str = ".note.uml-test";
@@ -43,6 +45,33 @@ impl Program {
             }
         })
     }
+}
+
+/// The file that a program's name leads to: with a slash it is a path, else one along `PATH`.
+pub(super) fn file(program: &OsStr) -> Option<PathBuf> {
+    match program.as_bytes().contains(&b'/') {
+        true => Some(program.into()),
+        false => process::find(program.to_str()?),
+    }
+}
+
+/// What Linux executes for a file: an ELF program's dynamic linker, or what a script's first line names.
+pub(super) fn interpreter(path: &Path) -> Option<PathBuf> {
+    /// Linux reads no more of a script.
+    const HEAD: u64 = 256;
+    let mut file = File::open(path).ok()?;
+    let cache = ReadCache::new(&file);
+    let named = match object::File::parse(&cache) {
+        Ok(program) => program.section_by_name(".interp")?.data().ok()?.to_owned(),
+        Err(_) => {
+            let mut head = Vec::new();
+            file.rewind().ok()?;
+            file.take(HEAD).read_to_end(&mut head).ok()?;
+            head.strip_prefix(b"#!")?.trim_ascii_start().to_owned()
+        }
+    };
+    let end = named.iter().position(|byte| b"\0\n \t".contains(byte)).unwrap_or(named.len());
+    Some(OsStr::from_bytes(&named[..end]).into())
 }
 
 /// Whether a program has a harness of tests that takes libtest's arguments: this one of them is a text of both libtest's
@@ -110,6 +139,13 @@ mod tests {
         let file = dir.path().join("file");
         std::fs::write(&file, "#!/bin/sh\n").unwrap();
         assert_eq!(Program::of(&file).unwrap(), Program::ForAGuest);
+        assert_eq!(interpreter(&file).unwrap(), Path::new("/bin/sh"));
+        std::fs::write(&file, "#! /a/b -c d\n").unwrap();
+        assert_eq!(interpreter(&file).unwrap(), Path::new("/a/b"));
+        std::fs::write(&file, "echo\n").unwrap();
+        assert_eq!(interpreter(&file), None);
+        let linker = interpreter(Path::new("/bin/true")).unwrap();
+        assert!(linker.exists(), "{linker:?}");
         let mut elf = std::fs::read("/bin/true").unwrap();
         elf[18] = 0xb7; // EM_AARCH64
         std::fs::write(&file, &elf).unwrap();

@@ -257,6 +257,17 @@ fn an_archive_of_nextests_runs_elsewhere() {
     let said = output(&mut other.uml(&run));
     assert!(said.status.success(), "{}", text(&said));
     assert!(text(&said).contains("2 tests run: 2 passed"), "{}", text(&said));
+
+    // Where there is no cargo.
+    let bin = tempfile::tempdir().unwrap();
+    let path = std::env::var_os("PATH").unwrap();
+    let mut programs = std::env::split_paths(&path).map(|dir| dir.join("cargo-nextest"));
+    let nextest = programs.find(|path| path.exists()).unwrap();
+    std::os::unix::fs::symlink(nextest, bin.path().join("cargo-nextest")).unwrap();
+    let mut without = other.uml(&run);
+    let said = output(without.env("PATH", bin.path()).env_remove("CARGO"));
+    assert!(said.status.success(), "{}", text(&said));
+    assert!(text(&said).contains("2 tests run: 2 passed"), "{}", text(&said));
 }
 
 /// A profile for each guest, on the host, although each has its own numbers of processes.
@@ -386,9 +397,11 @@ fn what_boots_guests_itself_and_lists_run_on_the_host() {
     let mut elf = fs::read("/bin/true").unwrap();
     elf[18] = 0xb7; // the machine: AArch64
     fs::write(&foreign, elf).unwrap();
-    let said = output(uml(&["runner"]).arg(&foreign));
-    assert_eq!(said.status.code(), Some(126), "{}", text(&said));
-    assert!(text(&said).contains("Aarch64"), "{}", text(&said));
+    for how in ["runner", "exec"] {
+        let said = output(uml(&[how]).arg(&foreign));
+        assert_eq!(said.status.code(), Some(126), "{how}: {}", text(&said));
+        assert!(text(&said).contains("Aarch64"), "{how}: {}", text(&said));
+    }
 }
 
 #[test]
@@ -469,6 +482,19 @@ fn programs_of_every_kind_run_or_say_why_not() {
     let lost = exec(&linked);
     assert_eq!(lost.status.code(), Some(127), "as on the host: {}", text(&lost));
     assert!(text(&lost).contains("libother.so"), "{}", text(&lost));
+
+    // Without what executes it.
+    let linker = ["-Wl,--dynamic-linker=/no/linker"];
+    let script = dir.path().join("script");
+    fs::write(&script, "#!/no/shell\n").unwrap();
+    fs::set_permissions(&script, fs::metadata(&fixed).unwrap().permissions()).unwrap();
+    for (program, says) in
+        [(&compiled(dir.path(), hello, &linker), "/no/linker"), (&script, "/no/shell")]
+    {
+        let lost = exec(program);
+        assert_eq!(lost.status.code(), Some(127), "as on the host: {}", text(&lost));
+        assert!(text(&lost).contains(says), "{}", text(&lost));
+    }
 
     // No standard input at all, and arguments of any bytes.
     let mut closed = Command::new("sh");
