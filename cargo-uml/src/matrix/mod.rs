@@ -26,16 +26,10 @@ use self::child::{Ended, Signals};
 pub(crate) use self::kernels::choose;
 use self::results::{Column, Results, Run};
 use crate::cli::Format;
+use crate::error::{EXIT_CARGO_FAILED, EXIT_INTERRUPTED, EXIT_TESTS_FAILED};
 use crate::kernel::cache::Cache;
 use crate::report::Reporter;
 use crate::run;
-
-/// A test failed or left no record with some kernel.
-pub(crate) const EXIT_TESTS_FAILED: u8 = 11;
-/// cargo failed otherwise than by failed tests: what it was to run did not compile, say.
-pub(crate) const EXIT_CARGO_FAILED: u8 = 12;
-/// Ended by a signal, as shells give it for SIGINT.
-pub(crate) const EXIT_INTERRUPTED: u8 = 130;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct MatrixArguments {

@@ -100,7 +100,8 @@ impl RunnerOptions {
     ) -> Result<(RunnerOptions, Vec<OsString>), clap::Error> {
         let command = Alone::command();
         let is_ours = |argument: &OsStr| {
-            let text = argument.to_str()?.strip_prefix("--")?;
+            let text = argument.to_string_lossy();
+            let text = text.strip_prefix("--")?;
             let (name, value) = match text.split_once('=') {
                 Some((name, _)) => (name, true),
                 None => (text, false),
@@ -229,6 +230,9 @@ mod tests {
             let error = RunnerOptions::extract("test", arguments).unwrap_err().to_string();
             assert!(error.contains(wrong[0].split('=').next().unwrap()), "{error}");
         }
+        let no_text = OsStr::from_bytes(b"--rw-dir=/a\xff").to_owned();
+        let error = RunnerOptions::extract("test", vec![no_text]).unwrap_err().to_string();
+        assert!(error.contains("--rw-dir") && error.contains("a path in UTF-8"), "{error}");
     }
 
     #[test]

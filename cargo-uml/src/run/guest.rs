@@ -1,39 +1,24 @@
 //! Guests for programs, and one program in one guest on this process's own standard streams.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
-use nix::errno::Errno;
-use nix::sys::signal::{SigHandler, Signal, kill, signal};
-use nix::unistd::Pid;
+use uml_test::config::Config;
 use uml_test::{Error, OutputStream, Vm};
 
+use super::ended::{Ended, How};
 use super::options::GuestOptions;
 use super::profiles::{self, Profiles};
-use super::program;
 use super::terminal;
 use super::watch::{Found, Watch};
 use crate::kernel::cache::Cache;
 use crate::matrix;
 use crate::package;
-use crate::report::Reporter;
 
-/// The time limit passed, as `timeout(1)` says it.
-const EXIT_TIMED_OUT: u8 = 124;
-/// What the program did is not known: no guest, or one that ended first.
-pub(crate) const EXIT_NO_VERDICT: u8 = 125;
-/// The program cannot be executed, or is not there, as shells say it.
-pub(crate) const EXIT_NOT_EXECUTABLE: u8 = 126;
-const EXIT_NOT_FOUND: u8 = 127;
-
-/// Guest memory for a `#[uml_test]` where nobody says otherwise.
-const DEFAULT_MEM: u64 = 128 << 20;
 /// Somebody else's program may need more. Each 100 MiB cost 2 ms of the boot: the kernel describes every page.
 const MEM: u64 = 256 << 20;
 /// A test binary, whole or for one test, may make disk images in `/tmp`, which can take half of the memory.
@@ -89,7 +74,7 @@ pub(crate) fn run(
 pub(crate) struct Guest {
     vm: Vm,
     /// Whether it may write anything on the host.
-    keeps: bool,
+    writes_host: bool,
     /// Whether its console is to be kept.
     keeps_console: bool,
     profiles: Profiles,
@@ -108,11 +93,11 @@ impl Guest {
             false => Profiles::of(program, &directory)?,
         };
         let booted = boot(&host, &options, program, &profiles);
-        let (vm, keeps) = booted.map_err(|error| match options.keep {
+        let (vm, writes_host) = booted.map_err(|error| match options.keep {
             true => keep_of_failure(error),
             false => error,
         })?;
-        Ok(Guest { vm, keeps, keeps_console: options.keep, profiles })
+        Ok(Guest { vm, writes_host, keeps_console: options.keep, profiles })
     }
 
     /// A program to run in it, on the package's terms.
@@ -129,7 +114,7 @@ impl Guest {
 
     /// Ends it, after a program that it was for.
     pub(crate) fn end(self, result: Result<ExitStatus, Error>) -> anyhow::Result<Ended> {
-        let Guest { vm, keeps, keeps_console, profiles } = self;
+        let Guest { vm, writes_host, keeps_console, profiles } = self;
         let how = match result {
             Ok(status) => {
                 let is_out_of_memory =
@@ -140,7 +125,7 @@ impl Guest {
         };
         let mut kept = None;
         let mut lost = Vec::new();
-        let stopped = match (keeps_console, keeps, &how) {
+        let stopped = match (keeps_console, writes_host, &how) {
             (true, ..) => {
                 // How the program ended is known whatever becomes of the console.
                 match console_file() {
@@ -165,7 +150,7 @@ impl Guest {
                 Ok(())
             }
         };
-        if keeps && matches!(how, How::Itself { .. }) {
+        if writes_host && matches!(how, How::Itself { .. }) {
             stopped.context("the program ended, but not all that it wrote may be there")?;
         }
         // How the program ended is known all the same.
@@ -222,7 +207,9 @@ fn boot(
     }
     if let Some(mem) = options.mem {
         builder = builder.mem(mem);
-    } else if host.config().mem == DEFAULT_MEM && std::env::var_os("UML_TEST_MEM").is_none() {
+    } else if host.config().mem == Config::default().mem
+        && std::env::var_os("UML_TEST_MEM").is_none()
+    {
         builder = builder.mem(if super::is_test(Path::new(program)) { MEM_OF_TESTS } else { MEM });
     }
     if let Some(timeout) = options.timeout {
@@ -240,7 +227,7 @@ fn boot(
     for (name, value) in &options.env {
         builder = builder.env(name, value);
     }
-    let keeps =
+    let writes_host =
         !options.rw_dir.is_empty() || !host.config().rw_dirs.is_empty() || profiles.dir().is_some();
     if let Some(dir) = profiles.dir() {
         builder = builder.rw_dir(dir);
@@ -248,7 +235,7 @@ fn boot(
     for dir in hidden_dirs(program) {
         builder = builder.keep(dir);
     }
-    Ok((builder.boot()?, keeps))
+    Ok((builder.boot()?, writes_host))
 }
 
 /// Directories that the program needs and that may lie below `/tmp`: its own, as rustdoc has doctests there, and the
@@ -264,185 +251,10 @@ fn hidden_dirs(program: &OsStr) -> Vec<PathBuf> {
     dirs
 }
 
-/// The word in a result record for a test that could not be tried to its end.
-pub(crate) const INFRASTRUCTURE: &str = "infrastructure";
-
-/// How a program's run ended.
-#[derive(Debug)]
-pub(crate) struct Ended {
-    pub(crate) how: How,
-    /// Where the console is kept.
-    kept: Option<PathBuf>,
-    /// Why the host does not have the program's profiles, or the console.
-    lost: Vec<String>,
-}
-
-#[derive(Debug)]
-pub(crate) enum How {
-    /// The program's own end.
-    Itself { status: ExitStatus, is_out_of_memory: bool },
-    /// Something else ended first.
-    Unknown { error: anyhow::Error },
-}
-
-impl Ended {
-    #[cfg(test)]
-    pub(crate) fn of(how: How) -> Self {
-        Ended { how, kept: None, lost: Vec::new() }
-    }
-
-    /// Has the error of a program that is there, but not what executes it, name that.
-    fn naming_interpreter(mut self) -> Self {
-        if let How::Unknown { error } = self.how {
-            self.how = How::Unknown { error: naming_interpreter(error) };
-        }
-        self
-    }
-
-    /// Whether the program succeeded.
-    pub(crate) fn is_success(&self) -> bool {
-        matches!(self.how, How::Itself { status, .. } if status.success())
-    }
-
-    /// Whether the program ended in another way than a harness whose tests failed.
-    pub(crate) fn is_crash(&self) -> bool {
-        matches!(self.how, How::Itself { status, .. }
-            if !status.success() && status.code() != Some(super::EXIT_TESTS_FAILED))
-    }
-
-    /// The word for it in a result record, where it was no success.
-    pub(crate) fn word(&self) -> &'static str {
-        match &self.how {
-            // Not by what the console says of memory, which is a hint for people.
-            How::Itself { .. } => "failed",
-            How::Unknown { error, .. } => match error.downcast_ref::<Error>() {
-                Some(Error::TimedOut { .. }) => "timed-out",
-                Some(Error::Gone { end, .. }) => match end.kernel {
-                    Some(kernel) if kernel.is_panic() => "kernel-panicked",
-                    Some(kernel) if kernel.is_power_off() => "guest-ended",
-                    _ => INFRASTRUCTURE,
-                },
-                _ => INFRASTRUCTURE,
-            },
-        }
-    }
-
-    /// How it ended, on one line.
-    pub(crate) fn shown(&self) -> String {
-        match &self.how {
-            How::Itself { status, .. } => status.to_string(),
-            How::Unknown { error, .. } => format!("{error:#}"),
-        }
-    }
-
-    /// What there is to say of it beside the exit status.
-    pub(crate) fn explain(&self) -> Vec<String> {
-        let mut notes = Vec::new();
-        match &self.how {
-            How::Itself { is_out_of_memory: false, .. } => {}
-            How::Itself { is_out_of_memory: true, .. } => {
-                notes.push("the guest ran out of memory; give it more with --mem".to_owned());
-            }
-            How::Unknown { error } => {
-                notes.push(format!("{error:#}"));
-                notes.extend(console_of(error));
-            }
-        }
-        notes
-    }
-
-    /// Says where the console is, if it is kept, and which profiles are not.
-    pub(crate) fn tell_files(&self, reporter: &Reporter) {
-        for lost in &self.lost {
-            reporter.note(format_args!("cargo uml: {lost}"));
-        }
-        if let Some(path) = &self.kept {
-            reporter.note(format_args!("cargo uml: the guest's console is in {}", path.display()));
-        }
-    }
-
-    /// Ends this process as the program ended.
-    pub(crate) fn pass_on(self, reporter: &Reporter) -> ! {
-        if let How::Unknown { error, .. } = &self.how
-            && is_broken_pipe(error)
-        {
-            die_of(Signal::SIGPIPE as i32);
-        }
-        for note in self.explain() {
-            reporter.note(format_args!("cargo uml: {note}"));
-        }
-        self.tell_files(reporter);
-        match self.how {
-            How::Itself { status, .. } => match status.signal() {
-                Some(number) => die_of(number),
-                None => std::process::exit(status.code().unwrap_or(EXIT_NO_VERDICT.into())),
-            },
-            How::Unknown { error, .. } => std::process::exit(exit_code(&error).into()),
-        }
-    }
-}
-
 /// The end of the console of a guest that is gone, where there is anything on it.
 pub(super) fn console_of(error: &anyhow::Error) -> Option<String> {
     let Some(Error::Gone { end, .. }) = error.downcast_ref() else { return None };
     let lines: Vec<&str> = end.console.lines().collect();
     let text = lines[lines.len().saturating_sub(CONSOLE_LINES)..].join("\n");
     (!text.is_empty()).then(|| format!("---- last lines of the guest's console ----\n{text}"))
-}
-
-/// What the exit code says of a run without a verdict.
-fn exit_code(error: &anyhow::Error) -> u8 {
-    match error.downcast_ref::<Error>() {
-        Some(Error::TimedOut { .. }) => EXIT_TIMED_OUT,
-        Some(Error::Refused(failure)) => exit_code_of(Errno::from_raw(failure.errno)),
-        _ => EXIT_NO_VERDICT,
-    }
-}
-
-/// What the exit code says of a program that can't be started.
-pub(super) fn exit_code_of(errno: Errno) -> u8 {
-    match errno {
-        Errno::ENOENT | Errno::ENOTDIR => EXIT_NOT_FOUND,
-        Errno::EACCES | Errno::ENOEXEC | Errno::EISDIR => EXIT_NOT_EXECUTABLE,
-        _ => EXIT_NO_VERDICT,
-    }
-}
-
-/// `execve(2)` says of a missing interpreter the same as of a missing program.
-fn naming_interpreter(error: anyhow::Error) -> anyhow::Error {
-    let missing = match error.downcast_ref() {
-        Some(Error::Refused(failure)) if failure.errno == libc::ENOENT => {
-            let program = Path::new(OsStr::from_bytes(&failure.path));
-            program::interpreter(program).map(|missing| (program.display().to_string(), missing))
-        }
-        _ => None,
-    };
-    match missing {
-        Some((program, missing)) => error.context(format!(
-            "{program} is there, but not its interpreter {} in the guest",
-            missing.display()
-        )),
-        None => error,
-    }
-}
-
-/// Nobody reads any more: on the host the program would have died of it.
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    matches!(
-        error.downcast_ref::<Error>(),
-        Some(Error::Output { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe
-    )
-}
-
-/// Ends this process by a signal, without a core dump: it would be this process's, not the program's.
-#[expect(unsafe_code, reason = "signal handlers can be unsafe, this one is the default")]
-pub(super) fn die_of(number: i32) -> ! {
-    if let Ok(fatal) = Signal::try_from(number) {
-        let _ = nix::sys::prctl::set_dumpable(false);
-        // SAFETY: the default action runs no code of ours.
-        let _ = unsafe { signal(fatal, SigHandler::SigDfl) };
-        let _ = kill(Pid::this(), fatal);
-    }
-    // A real-time signal, as shells say it.
-    std::process::exit(128 + number)
 }

@@ -16,8 +16,9 @@ use clap::Parser;
 use libtest_mimic::{Completion, Failed, Trial};
 use uml_test::OutputStream;
 
+use super::ended::{self, Ended, How};
 use super::github;
-use super::guest::{self, Ended, Guest, How};
+use super::guest::{self, Guest};
 use super::libtest::{self, LibtestArguments, Verdict};
 use super::options::{GuestOptions, RunnerOptions};
 use super::own_output::OwnOutput;
@@ -222,7 +223,7 @@ impl Binary {
             Err(error) => {
                 let mut reason = vec![format!("{error:#}")];
                 reason.extend(guest::console_of(&error));
-                Outcome::Failed { word: guest::INFRASTRUCTURE, reason: reason.join("\n") }
+                Outcome::Failed { word: ended::INFRASTRUCTURE, reason: reason.join("\n") }
             }
         };
         let result = TestResult { name: name.to_owned(), outcome, output, took: started.elapsed() };

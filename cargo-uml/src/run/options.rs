@@ -1,11 +1,13 @@
 //! What the commands that run programs in guests have in common: the guest's settings.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use serde::{Deserialize, Serialize};
 use uml_test::config::rw_dirs;
 
@@ -17,6 +19,9 @@ use crate::matrix;
 /// How the options get past cargo to the runner: as JSON. Of `CARGO_*` sccache makes its keys, and unknown `UML_TEST_*`
 /// are errors.
 pub(super) const VARIABLE: &str = "UML_RUNNER_OPTIONS";
+
+/// What paths have to be that get past cargo, and that guests have by their names.
+const UTF_8: &str = "a path in UTF-8; rename what is not";
 
 /// A guest's settings. What is not given is as in the package's manifest and the `UML_TEST_*` variables.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
@@ -35,7 +40,7 @@ pub(crate) struct GuestOptions {
     pub(crate) cmdline: Vec<String>,
     /// Host directory that the guest may write, and where the guest has it, if elsewhere; what it writes elsewhere is
     /// thrown away
-    #[arg(long, value_name = "HOST[:GUEST]", value_parser = RwDir::parse)]
+    #[arg(long, value_name = "HOST[:GUEST]", value_parser = OsStringValueParser::new().try_map(RwDir::parse))]
     pub(crate) rw_dir: Vec<RwDir>,
     /// Variable to set in the guest
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
@@ -84,7 +89,8 @@ pub(crate) struct RwDir {
 impl RwDir {
     /// At the last `:/`, as what is behind it is an absolute path; a directory whose name has a colon may be named
     /// twice.
-    fn parse(text: &str) -> Result<Self, String> {
+    fn parse(text: OsString) -> Result<Self, String> {
+        let text = text.to_str().ok_or(format!("expected {UTF_8}"))?;
         match text.rsplit_once(":/") {
             Some((host, guest)) if !host.is_empty() => {
                 let guest = PathBuf::from(format!("/{guest}"));
@@ -141,7 +147,16 @@ impl RunnerOptions {
         if let Some(kernel) = &self.guest.kernel {
             matrix::choose(&[kernel.into()], Cache::locate().ok().as_ref())?;
         }
+        if let Some(junit) = &self.test.junit {
+            ensure!(junit.to_str().is_some(), "--junit {}: expected {UTF_8}", junit.display());
+        }
         for dir in &self.guest.rw_dir {
+            // One that is given relative to such a directory.
+            ensure!(
+                dir.host.to_str().is_some(),
+                "--rw-dir {}: expected {UTF_8}",
+                dir.host.display()
+            );
             ensure!(
                 dir.host.is_dir(),
                 "--rw-dir {}: not a directory on the host",
@@ -224,7 +239,7 @@ mod tests {
 
     #[test]
     fn rw_dirs_may_be_elsewhere_in_the_guest() {
-        let dir = |text: &str| RwDir::parse(text).map(|dir| (dir.host, dir.guest));
+        let dir = |text: &str| RwDir::parse(text.into()).map(|dir| (dir.host, dir.guest));
         assert_eq!(dir("a/b"), Ok(("a/b".into(), None)));
         assert_eq!(dir("a:/b"), Ok(("a".into(), Some("/b".into()))));
         assert_eq!(dir("/a:b:/c"), Ok(("/a:b".into(), Some("/c".into()))));

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{Pid, getppid};
 
-use super::guest::die_of;
+use super::ended::die_of;
 use crate::report::Reporter;
 
 /// Whether a process of this name starts programs and waits for them: cargo, also as Debian (`cargo-1.85`) and Nix

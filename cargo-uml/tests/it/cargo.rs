@@ -1,7 +1,9 @@
 //! cargo and this command: whose runner is taken, what is said before cargo compiles, and what needs no kernel.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -74,6 +76,18 @@ fn wrong_options_are_told_at_once() {
             text(&said)
         );
         assert!(!text(&said).contains("Compiling"), "{arguments:?}: {}", text(&said));
+    }
+    let odd = package.path().join(OsStr::from_bytes(b"n\xff"));
+    fs::create_dir(&odd).unwrap();
+    for option in ["--rw-dir=.", "--junit=x"] {
+        let mut test = package.uml(&["test", "--isolate", option]);
+        let said = output(test.current_dir(&odd));
+        assert!(
+            !said.status.success() && text(&said).contains("expected a path in UTF-8"),
+            "{}",
+            text(&said)
+        );
+        assert!(text(&said).contains(option.split('=').next().unwrap()), "{}", text(&said));
     }
     assert!(fs::read_to_string(package.path().join("Cargo.toml")).unwrap().contains("plain"));
 }

@@ -3,7 +3,8 @@
 use std::fs;
 use std::io::{Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -402,6 +403,30 @@ fn what_boots_guests_itself_and_lists_run_on_the_host() {
         assert_eq!(said.status.code(), Some(126), "{how}: {}", text(&said));
         assert!(text(&said).contains("Aarch64"), "{how}: {}", text(&said));
     }
+}
+
+/// Of `cargo-uml` in the place of a test binary, as uml-test is in it.
+#[test]
+fn plain_tests_on_the_host_are_told_unless_it_is_roots() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let deps = dir.path().join("deps");
+    fs::create_dir(&deps).unwrap();
+    let tests = deps.join("tests");
+    fs::copy(env!("CARGO_BIN_EXE_cargo-uml"), &tests).unwrap();
+    let is_told = |user: Option<u32>, arguments: &[&str]| {
+        let mut runner = Command::new(&tests);
+        runner.arg("runner").arg(&tests).args(arguments).current_dir("/");
+        if let Some(user) = user {
+            runner.uid(user);
+        }
+        text(&output(&mut runner)).contains("plain `#[test]`s in it run on this host")
+    };
+    let is_root = nix::unistd::getuid().is_root();
+    assert_eq!(is_told(None, &["--version"]), !is_root);
+    let ordinary = is_root.then_some(65_534);
+    assert!(is_told(ordinary, &["--version"]));
+    assert!(!is_told(ordinary, &["--list"]) && !is_told(ordinary, &["--exact", "a"]));
 }
 
 #[test]
