@@ -35,7 +35,6 @@ pub(crate) fn run(
         RunnerOptions::extract(subcommand, arguments).unwrap_or_else(|error| error.exit());
     let options = options.absolute().context("no working directory")?;
     let own = cargos_own(subcommand, &arguments);
-    target::check(own)?;
     ensure!(
         subcommand == "test" || !options.test.isolate,
         "--isolate is for `cargo uml test`{}",
@@ -46,15 +45,17 @@ pub(crate) fn run(
         }
     );
     options.check()?;
+    let may_start = may_start_programs(subcommand, own);
+    if may_start {
+        target::check(own)?;
+    }
     if let Some(report) = &options.test.junit {
         junit::begin(report)?;
     }
-    if may_start_programs(subcommand, own) {
+    if may_start {
         doctests::warn(subcommand, own, reporter);
-        if options.guest.kernel.is_none()
-            && is_kernel_missing(&package::directory_for(own)?)?
-            && has_something_to_run(own)
-        {
+        let package = package::directory_for(own)?;
+        if is_kernel_missing(&options.guest, &package)? && has_something_to_run(own) {
             provide_kernel(reporter)?;
         }
     }
@@ -127,9 +128,12 @@ fn has_something_to_run(own: &[OsString]) -> bool {
     cargo.output().is_ok_and(|found| found.status.success())
 }
 
-/// Whether a kernel would have to be built first for guests with this package's settings. What else is wrong, the guest
-/// will say.
-fn is_kernel_missing(package: &Path) -> anyhow::Result<bool> {
+/// Whether a kernel would have to be built first for guests with these options and this package's settings. What else is
+/// wrong, the guest will say.
+fn is_kernel_missing(options: &GuestOptions, package: &Path) -> anyhow::Result<bool> {
+    if options.kernel.is_some() {
+        return Ok(false);
+    }
     Ok(matches!(Host::of(package)?.kernel(), Err(KernelError::NotFound { .. })))
 }
 
@@ -142,7 +146,7 @@ fn provide_kernel(reporter: &Reporter) -> anyhow::Result<()> {
 
 /// Provides a kernel where none is named, and there is none.
 pub(super) fn ensure_kernel(options: &GuestOptions, reporter: &Reporter) -> anyhow::Result<()> {
-    if options.kernel.is_none() && is_kernel_missing(&package::directory()?)? {
+    if is_kernel_missing(options, &package::directory()?)? {
         provide_kernel(reporter)?;
     }
     Ok(())
