@@ -157,20 +157,19 @@ pub(super) fn exit_code_of(errno: Errno) -> u8 {
 
 /// `execve(2)` says of a missing interpreter the same as of a missing program.
 fn naming_interpreter(error: anyhow::Error) -> anyhow::Error {
-    let missing = match error.downcast_ref() {
-        Some(Error::Refused(failure)) if failure.errno == libc::ENOENT => {
-            let program = Path::new(OsStr::from_bytes(&failure.path));
-            program::interpreter(program).map(|missing| (program.display().to_string(), missing))
-        }
+    let Some(Error::Refused(failure)) = error.downcast_ref() else { return error };
+    let program = Path::new(OsStr::from_bytes(&failure.path));
+    let missing = match Errno::from_raw(failure.errno) {
+        Errno::ENOENT => program::missing_interpreter(program),
         _ => None,
     };
-    match missing {
-        Some((program, missing)) => error.context(format!(
-            "{program} is there, but not its interpreter {} in the guest",
-            missing.display()
-        )),
-        None => error,
-    }
+    let Some(missing) = missing else { return error };
+    let text = format!(
+        "{} is executed by {}, which the guest does not have",
+        program.display(),
+        missing.display()
+    );
+    error.context(text)
 }
 
 /// Nobody reads any more: on the host the program would have died of it.

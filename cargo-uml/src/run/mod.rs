@@ -105,7 +105,7 @@ pub(crate) fn shell(arguments: &ShellArguments, reporter: &Reporter) -> ! {
 /// `cargo uml exec`: a program in a guest. Ends this process as the program ends.
 pub(crate) fn exec(arguments: &ExecArguments, reporter: &Reporter) -> ! {
     let (program, rest) = arguments.program.split();
-    if let Some(file) = program::file(program)
+    if let Some(file) = program::path_of(program)
         && let Ok(Program::Foreign(reason)) = Program::of(&file)
     {
         refuse(program, &reason, reporter);

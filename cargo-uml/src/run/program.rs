@@ -47,16 +47,25 @@ impl Program {
     }
 }
 
-/// The file that a program's name leads to: with a slash it is a path, else one along `PATH`.
-pub(super) fn file(program: &OsStr) -> Option<PathBuf> {
+/// The file of a program, which without a slash is found as shells do.
+pub(super) fn path_of(program: &OsStr) -> Option<PathBuf> {
     match program.as_bytes().contains(&b'/') {
         true => Some(program.into()),
         false => process::find(program.to_str()?),
     }
 }
 
-/// What Linux executes for a file: an ELF program's dynamic linker, or what a script's first line names.
-pub(super) fn interpreter(path: &Path) -> Option<PathBuf> {
+/// What is missing where Linux does not find what executes a file. What the host has lies where the guest has a directory
+/// of its own.
+pub(super) fn missing_interpreter(path: &Path) -> Option<PathBuf> {
+    /// Linux follows no more.
+    const MOST: usize = 5;
+    let all = || std::iter::successors(interpreter(path), |found| interpreter(found)).take(MOST);
+    all().find(|found| !found.exists()).or_else(|| all().next())
+}
+
+/// What executes a file: an ELF program's dynamic linker, or what a script's first line names.
+fn interpreter(path: &Path) -> Option<PathBuf> {
     /// Linux reads no more of a script.
     const HEAD: u64 = 256;
     let mut file = File::open(path).ok()?;
@@ -142,7 +151,11 @@ mod tests {
         assert_eq!(interpreter(&file).unwrap(), Path::new("/bin/sh"));
         std::fs::write(&file, "#! /a/b -c d\n").unwrap();
         assert_eq!(interpreter(&file).unwrap(), Path::new("/a/b"));
+        let by_way_of = dir.path().join("by-way-of");
+        std::fs::write(&by_way_of, format!("#!{}\n", file.display())).unwrap();
+        assert_eq!(missing_interpreter(&by_way_of).unwrap(), Path::new("/a/b"));
         std::fs::write(&file, "echo\n").unwrap();
+        assert_eq!(missing_interpreter(&by_way_of).unwrap(), file);
         assert_eq!(interpreter(&file), None);
         let linker = interpreter(Path::new("/bin/true")).unwrap();
         assert!(linker.exists(), "{linker:?}");
@@ -151,5 +164,11 @@ mod tests {
         std::fs::write(&file, &elf).unwrap();
         let Program::Foreign(reason) = Program::of(&file).unwrap() else { panic!() };
         assert!(reason.contains("Aarch64"), "{reason}");
+    }
+
+    #[test]
+    fn programs_are_found_as_shells_do() {
+        assert!(path_of(OsStr::new("sh")).is_some_and(|path| path.is_absolute()));
+        assert_eq!(path_of(OsStr::new("./sh")), Some("./sh".into()));
     }
 }
