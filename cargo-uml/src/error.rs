@@ -20,6 +20,21 @@ pub(crate) const EXIT_NO_SOURCE: u8 = 4;
 pub(crate) const EXIT_BUILD_FAILED: u8 = 5;
 /// No guest can run on this host.
 pub(crate) const EXIT_NO_GUEST: u8 = 10;
+/// `cargo uml matrix`: a test failed or left no record with some kernel.
+pub(crate) const EXIT_TESTS_FAILED: u8 = 11;
+/// `cargo uml matrix`: cargo failed otherwise than by failed tests: what it was to run did not compile, say.
+pub(crate) const EXIT_CARGO_FAILED: u8 = 12;
+/// A test binary with failed tests, as libtest says it.
+pub(crate) const EXIT_HARNESS_FAILED: u8 = 101;
+/// The time limit of a guest passed, as `timeout(1)` says it.
+pub(crate) const EXIT_TIMED_OUT: u8 = 124;
+/// What a program in a guest did is not known: no guest, or one that ended first.
+pub(crate) const EXIT_NO_VERDICT: u8 = 125;
+/// The program cannot be executed, or is not there, as shells say it.
+pub(crate) const EXIT_NOT_EXECUTABLE: u8 = 126;
+pub(crate) const EXIT_NOT_FOUND: u8 = 127;
+/// Ended by a signal, as shells give it for SIGINT.
+pub(crate) const EXIT_INTERRUPTED: u8 = 130;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {

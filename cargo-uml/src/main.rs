@@ -14,6 +14,7 @@ mod error;
 mod kernel;
 mod listing;
 mod matrix;
+mod package;
 mod process;
 mod report;
 mod run;

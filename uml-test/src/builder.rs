@@ -85,7 +85,7 @@ impl VmBuilder {
     /// A host path that the guest's commands find where it is also below `/tmp`, `/run` and
     /// `/dev/shm`, which are fresh and empty in a guest, also by way of a link if it is named so. The
     /// working directory, the package, this executable with its target directory, the programs of `PATH`, and
-    /// what `TMPDIR` and `XDG_RUNTIME_DIR` name are found anyway. One that does not exist is no error.
+    /// what `HOME`, `TMPDIR` and `XDG_RUNTIME_DIR` name are found anyway. One that does not exist is no error.
     pub fn keep(self, path: impl Into<PathBuf>) -> Self {
         self.with(|config| config.keep.push(path.into()))
     }

@@ -44,7 +44,7 @@
 //!   than the guest has is killed, and the failure says so.
 //! - `/tmp`, `/run` and `/dev/shm` are fresh tmpfs; what cargo needs below them (the executable,
 //!   the working, package, workspace and target directories, links by way of which they are named) is still there, and
-//!   so are the directories of `PATH` (of `X/bin` all of `X`) and what `TMPDIR`, `XDG_RUNTIME_DIR` and
+//!   so are the directories of `PATH` (of `X/bin` all of `X`) and what `HOME`, `TMPDIR`, `XDG_RUNTIME_DIR` and
 //!   `/etc/resolv.conf` lead to. /proc, /sys, /dev, cgroup2, securityfs, debugfs, configfs, mqueue, bpf
 //!   and, where the kernel has it, tracefs are the guest's own.
 //! - `/` is an overlayfs, which cannot be the upper layer of another one: a test of overlayfs puts

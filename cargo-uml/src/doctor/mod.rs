@@ -15,7 +15,7 @@ mod memory;
 mod modules;
 mod traps;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +25,7 @@ use uml_test::{Host, Sandbox};
 use self::finding::{Finding, Report};
 use crate::cli::Format;
 use crate::error::{EXIT_NO_GUEST, Error};
+use crate::package;
 use crate::report::Reporter;
 
 /// What a check that asks nobody but this machine may take.
@@ -79,7 +80,8 @@ fn sandbox_of(host: Option<&Host>) -> Sandbox {
 fn examine(network: bool) -> Report {
     let mut checks = vec![one("host", host::check)];
     let inside = checks[0].is_failed();
-    let settings = bounded::within(PATIENCE, || Host::of(&package_directory()));
+    let settings =
+        bounded::within(PATIENCE, || Host::of(&package::here().unwrap_or_else(|_| ".".into())));
     let host = match settings {
         Some(Ok(host)) => {
             checks.push(Finding::ok(
@@ -163,20 +165,4 @@ fn too_slow(check: &'static str) -> Finding {
         "no answer in time",
         "look for a file system or device that does not answer (`dmesg`, a network mount)",
     )
-}
-
-/// The package whose settings count: the working directory's as cargo sees it, if there is one.
-fn package_directory() -> PathBuf {
-    let here = || std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
-    let metadata = cargo_metadata::MetadataCommand::new()
-        .no_deps()
-        .other_options(["--offline".to_owned()])
-        .exec();
-    match metadata {
-        Ok(metadata) => match metadata.root_package() {
-            Some(package) => package.manifest_path.parent().map_or_else(here, |dir| dir.into()),
-            None => metadata.workspace_root.into(),
-        },
-        Err(_) => here(),
-    }
 }

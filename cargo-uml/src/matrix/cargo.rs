@@ -3,6 +3,9 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+use crate::package::MANIFEST_PATH;
+use crate::run::command_line::values_of;
+
 /// What is run for every kernel.
 #[derive(Debug)]
 pub(crate) struct Invocation {
@@ -52,13 +55,7 @@ impl Invocation {
 
     /// The manifest that the user names.
     pub(crate) fn manifest(&self) -> Option<PathBuf> {
-        const OPTION: &str = "--manifest-path";
-        let own = self.own();
-        let joined = own.iter().find_map(|argument| {
-            Some(argument.to_str()?.strip_prefix(OPTION)?.strip_prefix('=')?.into())
-        });
-        let next = || own.get(own.iter().position(|argument| argument == OPTION)? + 1);
-        joined.or_else(|| next().map(PathBuf::from))
+        values_of(self.own(), MANIFEST_PATH).first().map(PathBuf::from)
     }
 
     /// Whether an exit code says that cargo could not do its work, other than tests that failed.
@@ -150,7 +147,7 @@ impl Invocation {
     }
 
     /// What is cargo's own of the arguments.
-    fn own(&self) -> &[OsString] {
+    pub(crate) fn own(&self) -> &[OsString] {
         let end = self.arguments.iter().position(|argument| argument == OsStr::new("--"));
         &self.arguments[..end.unwrap_or(self.arguments.len())]
     }

@@ -26,16 +26,10 @@ use self::child::{Ended, Signals};
 pub(crate) use self::kernels::choose;
 use self::results::{Column, Results, Run};
 use crate::cli::Format;
+use crate::error::{EXIT_CARGO_FAILED, EXIT_INTERRUPTED, EXIT_TESTS_FAILED};
 use crate::kernel::cache::Cache;
 use crate::report::Reporter;
 use crate::run;
-
-/// A test failed or left no record with some kernel.
-pub(crate) const EXIT_TESTS_FAILED: u8 = 11;
-/// cargo failed otherwise than by failed tests: what it was to run did not compile, say.
-pub(crate) const EXIT_CARGO_FAILED: u8 = 12;
-/// Ended by a signal, as shells give it for SIGINT.
-pub(crate) const EXIT_INTERRUPTED: u8 = 130;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct MatrixArguments {
@@ -63,6 +57,9 @@ pub(crate) fn run(arguments: MatrixArguments, reporter: &Reporter) -> anyhow::Re
     let cache = Cache::locate().ok();
     let chosen = kernels::choose(&kernels, cache.as_ref())?;
     let invocation = Invocation::new(nextest, arguments);
+    if in_guests {
+        run::target::check(invocation.own())?;
+    }
     // Before the signals are taken over: cargo may wait for a lock, and shall hear Ctrl-C then.
     let target = target_directory(&invocation)?;
     let matrix = Matrix {
@@ -125,7 +122,7 @@ impl Matrix<'_> {
     fn fill(&self, columns: &mut [Column], target: &Path) -> anyhow::Result<End> {
         if let Some(build) = self.invocation.build() {
             self.heading("Building the tests")?;
-            let ended = self.cargo(self.command().args(build))?;
+            let ended = self.cargo(run::cargo::command().args(build))?;
             if let Some(end) = self.ended_before("building", &ended) {
                 return Ok(end);
             }
@@ -157,7 +154,7 @@ impl Matrix<'_> {
             let directory = TempDir::with_prefix_in("uml-matrix-", target)
                 .with_context(|| format!("could not create a directory in {}", target.display()))?;
             let started = Instant::now();
-            let mut command = self.command();
+            let mut command = run::cargo::command();
             command
                 .args(self.invocation.test())
                 .env("UML_TEST_KERNEL", &column.path)
@@ -200,10 +197,6 @@ impl Matrix<'_> {
             ended.status
         ));
         Some(End::CargoFailed)
-    }
-
-    fn command(&self) -> Command {
-        Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
     }
 
     fn cargo(&self, command: &mut Command) -> anyhow::Result<Ended> {

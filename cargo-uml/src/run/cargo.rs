@@ -2,38 +2,28 @@
 
 use std::convert::Infallible;
 use std::ffi::OsString;
+use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use uml_test::{Host, KernelError};
 
+use super::command_line::{cargos_own, values_of};
 use super::junit;
-use super::options::{self, RunnerOptions, VARIABLE};
-use super::parent;
+use super::options::{GuestOptions, RunnerOptions, VARIABLE};
+use super::{doctests, parent, target};
 use crate::command::setup;
 use crate::kernel::cache::Cache;
+use crate::package::{self, MANIFEST_PATH};
+use crate::process;
 use crate::report::Reporter;
 
-/// What guests run, and hosts are.
-const TARGETS: [&str; 3] =
-    ["x86_64-unknown-linux-gnu", "x86_64-unknown-linux-musl", "x86_64-alpine-linux-musl"];
-
-/// What a toolchain on such a host may be for besides. Its programs go to a guest as well, which refuses those that it
-/// can't run: none shall run on the host without a word.
-const RELATED: [&str; 7] = [
-    "x86_64-unknown-linux-gnuasan",
-    "x86_64-unknown-linux-gnux32",
-    "x86_64-chimera-linux-musl",
-    "i586-unknown-linux-gnu",
-    "i586-unknown-linux-musl",
-    "i686-unknown-linux-gnu",
-    "i686-unknown-linux-musl",
-];
-
-/// cargo's word for the host's own.
-const HOST_TUPLE: &str = "host-tuple";
+/// cargo as it was called, or as PATH has it.
+pub(crate) fn command() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
 
 /// Becomes `cargo SUBCOMMAND ARGUMENTS`; returns only why that was not possible.
 pub(crate) fn run(
@@ -44,7 +34,7 @@ pub(crate) fn run(
     let (options, arguments) =
         RunnerOptions::extract(subcommand, arguments).unwrap_or_else(|error| error.exit());
     let options = options.absolute().context("no working directory")?;
-    check_targets(options::cargos_own(subcommand, &arguments))?;
+    let own = cargos_own(subcommand, &arguments);
     ensure!(
         subcommand == "test" || !options.test.isolate,
         "--isolate is for `cargo uml test`{}",
@@ -55,22 +45,30 @@ pub(crate) fn run(
         }
     );
     options.check()?;
+    let may_start = may_start_programs(subcommand, own);
+    if may_start {
+        target::check(own)?;
+    }
     if let Some(report) = &options.test.junit {
         junit::begin(report)?;
     }
-    let own = options::cargos_own(subcommand, &arguments);
-    if options.guest.kernel.is_none()
-        && may_start_programs(subcommand, own)
-        && is_kernel_missing()?
-        && has_something_to_run(own)
-    {
-        provide_kernel(reporter)?;
+    if may_start {
+        doctests::warn(subcommand, own, reporter);
+        let package = package::directory_for(own)?;
+        if is_kernel_missing(&options.guest, &package)? && has_something_to_run(own) {
+            provide_kernel(reporter)?;
+        }
     }
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // Variables: an option of cargo's can't replace a runner in a configuration file that is of another form.
-    set_runner(&mut cargo, &options)?;
-    cargo.arg(subcommand);
-    let error = cargo.args(arguments).exec();
+    let become_it = |mut cargo: Command| -> anyhow::Result<io::Error> {
+        // Variables: an option of cargo's can't replace a runner in a configuration file that is of another form.
+        set_runner(&mut cargo, &options)?;
+        Ok(cargo.arg(subcommand).args(&arguments).exec())
+    };
+    let mut error = become_it(command())?;
+    // nextest runs an archive where there is no cargo.
+    if error.kind() == io::ErrorKind::NotFound && subcommand == "nextest" {
+        error = become_it(Command::new("cargo-nextest"))?;
+    }
     Err(error).context("could not run cargo")
 }
 
@@ -86,31 +84,11 @@ pub(crate) fn with_kernel(cargo: &mut Command, kernel: &Path, isolate: bool) -> 
 /// Has `cargo` start programs with this program.
 fn set_runner(cargo: &mut Command, options: &RunnerOptions) -> anyhow::Result<()> {
     let runner = format!("{} runner", this_program()?);
-    for target in TARGETS.into_iter().chain(RELATED) {
-        cargo.env(runner_variable(target), &runner);
+    for name in target::runner_variables() {
+        cargo.env(name, &runner);
     }
     parent::pass_by(cargo);
     options.pass_by(cargo)
-}
-
-/// Refuses a target whose programs cargo would start on the host, past the runner.
-fn check_targets(own: &[OsString]) -> anyhow::Result<()> {
-    let own: Vec<_> = own.iter().map(|argument| argument.to_string_lossy()).collect();
-    let joined = own.iter().filter_map(|argument| argument.strip_prefix("--target="));
-    let apart = own.windows(2).filter(|pair| pair[0] == "--target").map(|pair| &*pair[1]);
-    let mut targets: Vec<&str> = joined.chain(apart).collect();
-    let variable = std::env::var("CARGO_BUILD_TARGET").ok();
-    if targets.is_empty() {
-        targets.extend(variable.as_deref().filter(|target| !target.is_empty()));
-    }
-    for target in targets {
-        ensure!(
-            TARGETS.contains(&target) || target == HOST_TUPLE,
-            "guests run {}, not {target}; its programs would run on this host instead",
-            TARGETS.join(", ")
-        );
-    }
-    Ok(())
 }
 
 /// Whether cargo may start programs on this command line, if only to have them list their tests.
@@ -130,44 +108,33 @@ fn may_start_programs(subcommand: &str, own: &[OsString]) -> bool {
     !(own.first().is_some_and(is_other) || own.iter().any(only_tells))
 }
 
-fn runner_variable(target: &str) -> String {
-    format!("CARGO_TARGET_{}_RUNNER", target.to_uppercase().replace('-', "_"))
-}
-
 /// The variables that are set for cargo and its runner.
 pub(super) fn variables() -> impl Iterator<Item = String> {
-    let targets = TARGETS.into_iter().chain(RELATED);
-    targets.map(runner_variable).chain([VARIABLE, parent::VARIABLE].map(str::to_owned))
+    target::runner_variables().chain([VARIABLE, parent::VARIABLE].map(str::to_owned))
 }
 
 /// Whether cargo finds a package here, or brings its programs along: what it complains of needs no kernel first.
 fn has_something_to_run(own: &[OsString]) -> bool {
-    let own: Vec<_> = own.iter().map(|argument| argument.to_string_lossy()).collect();
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    const BRING_PROGRAMS: [&str; 2] = ["--archive-file", "--binaries-metadata"];
+    if BRING_PROGRAMS.iter().any(|option| !values_of(own, option).is_empty()) {
+        return true;
+    }
+    let mut cargo = command();
     cargo.args(["locate-project", "--quiet"]);
-    for (at, argument) in own.iter().enumerate() {
-        match argument.split_once('=') {
-            Some(("--manifest-path", _)) => _ = cargo.arg(&**argument),
-            None if argument == "--manifest-path" => {
-                cargo.args(own[at..].iter().take(2).map(|argument| &**argument));
-            }
-            _ if ["--archive-file", "--binaries-metadata"]
-                .iter()
-                .any(|option| argument.starts_with(option)) =>
-            {
-                return true;
-            }
-            _ => {}
-        }
+    for manifest in values_of(own, MANIFEST_PATH) {
+        cargo.arg(MANIFEST_PATH).arg(manifest);
     }
     // Where cargo can't be asked it will not run either.
     cargo.output().is_ok_and(|found| found.status.success())
 }
 
-/// Whether a kernel would have to be built first. What else is wrong, the guest will say.
-fn is_kernel_missing() -> anyhow::Result<bool> {
-    let host = Host::of(&std::env::current_dir().context("no working directory")?)?;
-    Ok(matches!(host.kernel(), Err(KernelError::NotFound { .. })))
+/// Whether a kernel would have to be built first for guests with these options and this package's settings. What else is
+/// wrong, the guest will say.
+fn is_kernel_missing(options: &GuestOptions, package: &Path) -> anyhow::Result<bool> {
+    if options.kernel.is_some() {
+        return Ok(false);
+    }
+    Ok(matches!(Host::of(package)?.kernel(), Err(KernelError::NotFound { .. })))
 }
 
 /// As `cargo uml setup` does.
@@ -177,21 +144,32 @@ fn provide_kernel(reporter: &Reporter) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Provides a kernel where there is none.
-pub(super) fn ensure_kernel(reporter: &Reporter) -> anyhow::Result<()> {
-    if is_kernel_missing()? { provide_kernel(reporter) } else { Ok(()) }
+/// Provides a kernel where none is named, and there is none.
+pub(super) fn ensure_kernel(options: &GuestOptions, reporter: &Reporter) -> anyhow::Result<()> {
+    if is_kernel_missing(options, &package::directory()?)? {
+        provide_kernel(reporter)?;
+    }
+    Ok(())
 }
 
-/// The path of this program, as cargo reads it from a variable.
+/// What cargo can start this program by: its path, or its name where that leads to it.
 fn this_program() -> anyhow::Result<String> {
+    const NAME: &str = "cargo-uml";
     let path = std::env::current_exe().context("could not find this program")?;
-    let text = path.to_str().filter(|text| !text.contains(char::is_whitespace));
-    text.map(str::to_owned).with_context(|| {
-        format!(
-            "cargo is told of {} by a variable, in which white space separates arguments and all is UTF-8: move it",
+    // In the variable white space separates arguments, and all is UTF-8.
+    match path.to_str().filter(|text| !text.contains(char::is_whitespace)) {
+        Some(text) => Ok(text.to_owned()),
+        None if process::find(NAME).and_then(|found| found.canonicalize().ok())
+            == Some(path.clone()) =>
+        {
+            Ok(NAME.to_owned())
+        }
+        None => bail!(
+            "cargo is told of {} by a variable, in which white space separates arguments and all is UTF-8: have PATH \
+             lead to it as {NAME}, or move it",
             path.display()
-        )
-    })
+        ),
+    }
 }
 
 #[cfg(test)]
@@ -202,7 +180,7 @@ mod tests {
     fn what_starts_nothing_needs_no_kernel() {
         let may = |subcommand: &str, line: &str| {
             let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-            may_start_programs(subcommand, options::cargos_own(subcommand, &arguments))
+            may_start_programs(subcommand, cargos_own(subcommand, &arguments))
         };
         for (subcommand, line) in [
             ("test", "--package x --no-run"),
@@ -242,19 +220,5 @@ mod tests {
             assert!(set.unwrap().to_string_lossy().ends_with(" runner"), "{name}");
             assert!(variables().any(|known| known == name), "{name}");
         }
-    }
-
-    #[test]
-    fn only_cargos_own_target_counts() {
-        let check = |subcommand: &str, line: &str| {
-            let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-            check_targets(options::cargos_own(subcommand, &arguments)).is_ok()
-        };
-        assert!(!check("test", "name --target aarch64-unknown-linux-gnu"));
-        assert!(!check("run", "--bin x --target=wasm32-wasip1 y"));
-        assert!(check("test", "--target x86_64-unknown-linux-musl"));
-        assert!(check("test", "--target host-tuple"));
-        assert!(check("test", "-- --target prod"));
-        assert!(check("run", "--bin x deploy --target prod"));
     }
 }

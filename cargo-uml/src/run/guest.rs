@@ -1,36 +1,22 @@
 //! Guests for programs, and one program in one guest on this process's own standard streams.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
-use nix::errno::Errno;
-use nix::sys::signal::{SigHandler, Signal, kill, signal};
-use nix::unistd::Pid;
+use uml_test::config::Config;
 use uml_test::{Error, OutputStream, ProgramEnd, Vm};
 
+use super::ended::{Ended, How};
 use super::options::GuestOptions;
 use super::profiles::{self, Profiles};
 use super::terminal;
 use super::watch::{Found, Watch};
 use crate::kernel::cache::Cache;
 use crate::matrix;
-use crate::report::Reporter;
+use crate::package;
 
-/// The time limit passed, as `timeout(1)` says it.
-const EXIT_TIMED_OUT: u8 = 124;
-/// What the program did is not known: no guest, or one that ended first.
-pub(crate) const EXIT_NO_VERDICT: u8 = 125;
-/// The program cannot be executed, or is not there, as shells say it.
-pub(crate) const EXIT_NOT_EXECUTABLE: u8 = 126;
-const EXIT_NOT_FOUND: u8 = 127;
-
-/// Guest memory for a `#[uml_test]` where nobody says otherwise.
-const DEFAULT_MEM: u64 = 128 << 20;
 /// Somebody else's program may need more. Each 100 MiB cost 2 ms of the boot: the kernel describes every page.
 const MEM: u64 = 256 << 20;
 /// A test binary, whole or for one test, may make disk images in `/tmp`, which can take half of the memory.
@@ -79,14 +65,14 @@ pub(crate) fn run(
             result
         }
     };
-    Ok((guest.end(result), found))
+    Ok((guest.end(result).naming_interpreter(), found))
 }
 
 /// A guest for programs.
 pub(crate) struct Guest {
     vm: Vm,
     /// Whether it may write anything on the host.
-    keeps: bool,
+    writes_host: bool,
     /// Whether its console is to be kept.
     keeps_console: bool,
     profiles: Profiles,
@@ -97,9 +83,7 @@ impl Guest {
     pub(crate) fn boot(options: &GuestOptions, program: &OsStr) -> anyhow::Result<Self> {
         let directory = std::env::current_dir().context("no working directory")?;
         let options = options.clone().absolute().context("no working directory")?;
-        let package =
-            std::env::var_os("CARGO_MANIFEST_DIR").map_or(directory.clone(), PathBuf::from);
-        let host = uml_test::Host::of(&package)?;
+        let host = uml_test::Host::of(&package::directory()?)?;
         let is_set = options.env.iter().any(|(name, _)| name == profiles::VARIABLE)
             || host.config().env.contains_key(profiles::VARIABLE);
         let profiles = match is_set {
@@ -107,11 +91,11 @@ impl Guest {
             false => Profiles::of(program, &directory)?,
         };
         let booted = boot(&host, &options, program, &profiles);
-        let (vm, keeps) = booted.map_err(|error| match options.keep {
+        let (vm, writes_host) = booted.map_err(|error| match options.keep {
             true => keep_of_failure(error),
             false => error,
         })?;
-        Ok(Guest { vm, keeps, keeps_console: options.keep, profiles })
+        Ok(Guest { vm, writes_host, keeps_console: options.keep, profiles })
     }
 
     /// A program to run in it, on the package's terms.
@@ -128,9 +112,9 @@ impl Guest {
 
     /// Ends it, after a program that it was for.
     pub(crate) fn end(self, result: Result<ProgramEnd, Error>) -> Ended {
-        let Guest { vm, keeps, keeps_console, profiles } = self;
+        let Guest { vm, writes_host, keeps_console, profiles } = self;
         // One that outlives its program, or the wait for that, has the host's files to write back.
-        let writes_back = keeps && !matches!(result, Err(Error::Gone { .. }));
+        let writes_back = writes_host && !matches!(result, Err(Error::Gone { .. }));
         let mut ended = Ended::of(match result {
             Ok(end) => How::Itself { status: end.status, is_out_of_memory: end.oom.is_some() },
             Err(error) => How::Unknown { error: error.into() },
@@ -156,7 +140,7 @@ impl Guest {
 }
 
 /// A new file for the console of a guest.
-fn console_file() -> anyhow::Result<PathBuf> {
+pub(super) fn console_file() -> anyhow::Result<PathBuf> {
     let file = tempfile::Builder::new().prefix("uml-console-").suffix(".log").tempfile();
     file.and_then(|file| Ok(file.keep()?.1)).context("make a file for --keep")
 }
@@ -181,11 +165,11 @@ pub(super) fn kernel(options: &GuestOptions) -> Option<PathBuf> {
             let chosen = matrix::choose(&[kernel.into()], Cache::locate().ok().as_ref()).ok()?;
             chosen.into_iter().next().map(|chosen| chosen.linux)
         }
-        None => {
-            let directory = std::env::current_dir().ok()?;
-            let package = std::env::var_os("CARGO_MANIFEST_DIR").map_or(directory, PathBuf::from);
-            uml_test::Host::of(&package).ok()?.kernel().ok().map(|(path, _)| path)
-        }
+        None => uml_test::Host::of(&package::directory().ok()?)
+            .ok()?
+            .kernel()
+            .ok()
+            .map(|(path, _)| path),
     }
 }
 
@@ -203,7 +187,9 @@ fn boot(
     }
     if let Some(mem) = options.mem {
         builder = builder.mem(mem);
-    } else if host.config().mem == DEFAULT_MEM && std::env::var_os("UML_TEST_MEM").is_none() {
+    } else if host.config().mem == Config::default().mem
+        && std::env::var_os("UML_TEST_MEM").is_none()
+    {
         builder = builder.mem(if super::is_test(Path::new(program)) { MEM_OF_TESTS } else { MEM });
     }
     if let Some(timeout) = options.timeout {
@@ -221,13 +207,13 @@ fn boot(
     for (name, value) in &options.env {
         builder = builder.env(name, value);
     }
-    let keeps =
+    let writes_host =
         !options.rw_dir.is_empty() || !host.config().rw_dirs.is_empty() || profiles.dir().is_some();
     builder = profiles.given_to(builder);
     for dir in hidden_dirs(program) {
         builder = builder.keep(dir);
     }
-    Ok((builder.boot()?, keeps))
+    Ok((builder.boot()?, writes_host))
 }
 
 /// Directories that the program needs and that may lie below `/tmp`: its own, as rustdoc has doctests there, and the
@@ -243,189 +229,9 @@ fn hidden_dirs(program: &OsStr) -> Vec<PathBuf> {
     dirs
 }
 
-/// The word in a result record for a test that could not be tried to its end.
-pub(crate) const INFRASTRUCTURE: &str = "infrastructure";
-
-/// How a program's run ended.
-#[derive(Debug)]
-pub(crate) struct Ended {
-    pub(crate) how: How,
-    /// Where the console is kept.
-    kept: Option<PathBuf>,
-    /// Why the host does not have the console, the program's profiles, or all that it wrote.
-    lost: Vec<String>,
-}
-
-#[derive(Debug)]
-pub(crate) enum How {
-    /// The program's own end.
-    Itself { status: ExitStatus, is_out_of_memory: bool },
-    /// Something else ended first.
-    Unknown { error: anyhow::Error },
-}
-
-impl Ended {
-    pub(crate) fn of(how: How) -> Self {
-        Ended { how, kept: None, lost: Vec::new() }
-    }
-
-    /// Shuts the guest down, and keeps its console.
-    fn keep_console(&mut self, vm: Vm) -> Result<(), Error> {
-        let path = match console_file() {
-            Ok(path) => path,
-            Err(error) => {
-                self.lost.push(format!("{error:#}"));
-                return vm.shutdown();
-            }
-        };
-        let (stopped, saved) = vm.shutdown_with_console(&path);
-        match saved {
-            Ok(()) => self.kept = Some(path),
-            Err(error) => self.lost.push(format!("write {}: {error}", path.display())),
-        }
-        stopped
-    }
-
-    /// The program's end stays what it was, but for a success: who relies on that relies on what it wrote.
-    fn lose_writes(&mut self, error: &anyhow::Error) {
-        let lost = format!("not all that the program wrote may be on the host: {error:#}");
-        let lost =
-            [Some(lost), console_of(error)].into_iter().flatten().collect::<Vec<_>>().join("\n");
-        match self.is_success() {
-            true => self.how = How::Unknown { error: anyhow::Error::msg(lost) },
-            false => self.lost.push(lost),
-        }
-    }
-
-    /// Whether the program succeeded.
-    pub(crate) fn is_success(&self) -> bool {
-        matches!(self.how, How::Itself { status, .. } if status.success())
-    }
-
-    /// Whether the program ended in another way than a harness whose tests failed.
-    pub(crate) fn is_crash(&self) -> bool {
-        matches!(self.how, How::Itself { status, .. }
-            if !status.success() && status.code() != Some(super::EXIT_TESTS_FAILED))
-    }
-
-    /// The word for it in a result record, where it was no success.
-    pub(crate) fn word(&self) -> &'static str {
-        match &self.how {
-            How::Itself { is_out_of_memory: true, .. } => "out-of-memory",
-            How::Itself { is_out_of_memory: false, .. } => "failed",
-            How::Unknown { error, .. } => match error.downcast_ref::<Error>() {
-                Some(Error::TimedOut { .. }) => "timed-out",
-                Some(Error::Gone { end, .. }) => match end.kernel {
-                    Some(kernel) if kernel.is_panic() => "kernel-panicked",
-                    Some(kernel) if kernel.is_power_off() => "guest-ended",
-                    _ => INFRASTRUCTURE,
-                },
-                _ => INFRASTRUCTURE,
-            },
-        }
-    }
-
-    /// How it ended, on one line.
-    pub(crate) fn shown(&self) -> String {
-        match &self.how {
-            How::Itself { status, .. } => status.to_string(),
-            How::Unknown { error, .. } => format!("{error:#}"),
-        }
-    }
-
-    /// What there is to say of it beside the exit status.
-    pub(crate) fn explain(&self) -> Vec<String> {
-        let mut notes = Vec::new();
-        match &self.how {
-            How::Itself { is_out_of_memory: false, .. } => {}
-            How::Itself { is_out_of_memory: true, .. } => {
-                notes.push("the guest ran out of memory; give it more with --mem".to_owned());
-            }
-            How::Unknown { error } => {
-                notes.push(format!("{error:#}"));
-                notes.extend(console_of(error));
-            }
-        }
-        notes
-    }
-
-    /// What there is to say of files: what is not there, and where the console is, if it is kept.
-    pub(crate) fn files(&self) -> impl Iterator<Item = String> {
-        let kept = self.kept.iter();
-        let kept = kept.map(|path| format!("the guest's console is in {}", path.display()));
-        self.lost.iter().cloned().chain(kept)
-    }
-
-    /// Says it.
-    pub(crate) fn tell_files(&self, reporter: &Reporter) {
-        for note in self.files() {
-            reporter.note(format_args!("cargo uml: {note}"));
-        }
-    }
-
-    /// Ends this process as the program ended.
-    pub(crate) fn pass_on(self, reporter: &Reporter) -> ! {
-        if let How::Unknown { error, .. } = &self.how
-            && is_broken_pipe(error)
-        {
-            die_of(Signal::SIGPIPE as i32);
-        }
-        for note in self.explain() {
-            reporter.note(format_args!("cargo uml: {note}"));
-        }
-        self.tell_files(reporter);
-        match self.how {
-            How::Itself { status, .. } => match status.signal() {
-                Some(number) => die_of(number),
-                None => std::process::exit(status.code().unwrap_or(EXIT_NO_VERDICT.into())),
-            },
-            How::Unknown { error, .. } => std::process::exit(exit_code(&error).into()),
-        }
-    }
-}
-
 /// The end of the console of a guest that did not come up or is gone, where there is anything on it.
 pub(super) fn console_of(error: &anyhow::Error) -> Option<String> {
     let lines: Vec<&str> = error.downcast_ref().and_then(Error::console)?.lines().collect();
     let text = lines[lines.len().saturating_sub(CONSOLE_LINES)..].join("\n");
     (!text.is_empty()).then(|| format!("---- last lines of the guest's console ----\n{text}"))
-}
-
-/// What the exit code says of a run without a verdict.
-fn exit_code(error: &anyhow::Error) -> u8 {
-    match error.downcast_ref::<Error>() {
-        Some(Error::TimedOut { .. }) => EXIT_TIMED_OUT,
-        Some(Error::Refused(failure)) => exit_code_of(Errno::from_raw(failure.errno)),
-        _ => EXIT_NO_VERDICT,
-    }
-}
-
-/// What the exit code says of a program that can't be started.
-pub(super) fn exit_code_of(errno: Errno) -> u8 {
-    match errno {
-        Errno::ENOENT | Errno::ENOTDIR => EXIT_NOT_FOUND,
-        Errno::EACCES | Errno::ENOEXEC | Errno::EISDIR => EXIT_NOT_EXECUTABLE,
-        _ => EXIT_NO_VERDICT,
-    }
-}
-
-/// Nobody reads any more: on the host the program would have died of it.
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    matches!(
-        error.downcast_ref::<Error>(),
-        Some(Error::Output { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe
-    )
-}
-
-/// Ends this process by a signal, without a core dump: it would be this process's, not the program's.
-#[expect(unsafe_code, reason = "signal handlers can be unsafe, this one is the default")]
-pub(super) fn die_of(number: i32) -> ! {
-    if let Ok(fatal) = Signal::try_from(number) {
-        let _ = nix::sys::prctl::set_dumpable(false);
-        // SAFETY: the default action runs no code of ours.
-        let _ = unsafe { signal(fatal, SigHandler::SigDfl) };
-        let _ = kill(Pid::this(), fatal);
-    }
-    // A real-time signal, as shells say it.
-    std::process::exit(128 + number)
 }

@@ -13,8 +13,9 @@ use clap::Parser;
 use libtest_mimic::{Completion, Failed, Trial};
 use uml_test::OutputStream;
 
+use super::ended::{self, Ended};
 use super::github;
-use super::guest::{self, Ended, Guest};
+use super::guest::{self, Guest};
 use super::judge::judge;
 use super::libtest::{self, LibtestArguments};
 use super::listener::{Listener, Said};
@@ -228,7 +229,7 @@ impl Binary {
             Err(error) => {
                 let mut reason = vec![format!("{error:#}")];
                 reason.extend(guest::console_of(&error));
-                Outcome::Failed { word: guest::INFRASTRUCTURE, reason: reason.join("\n") }
+                Outcome::Failed { word: ended::INFRASTRUCTURE, reason: reason.join("\n") }
             }
         };
         if let Outcome::Failed { reason, .. } = &outcome {

@@ -2,7 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 
-use super::guest::{Ended, How};
+use super::ended::{Ended, How};
 use super::isolate::{Outcome, skipped_itself};
 use super::libtest::Verdict;
 use super::watch::Found;

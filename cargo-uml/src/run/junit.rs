@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use nix::fcntl::{Flock, FlockArg};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use super::guest::INFRASTRUCTURE;
+use super::ended::INFRASTRUCTURE;
 use super::isolate::{Outcome, TestResult};
 
 /// Puts a report without tests into the place of an earlier run's, for this one's binaries to add to. Any other file

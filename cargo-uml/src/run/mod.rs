@@ -2,6 +2,9 @@
 //! cargo and what it starts.
 
 pub(crate) mod cargo;
+pub(crate) mod command_line;
+mod doctests;
+mod ended;
 mod github;
 mod guest;
 mod isolate;
@@ -15,6 +18,7 @@ mod parent;
 mod profiles;
 pub(crate) mod program;
 mod record;
+pub(crate) mod target;
 mod terminal;
 mod watch;
 mod whole;
@@ -25,12 +29,15 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+use anyhow::Context;
 use nix::errno::Errno;
+use nix::unistd::Uid;
 
-use self::guest::{EXIT_NO_VERDICT, EXIT_NOT_EXECUTABLE, Streams};
+use self::guest::Streams;
 use self::isolate::Isolated;
 use self::options::{GuestOptions, RunnerOptions};
 use self::program::Program;
+use crate::error::{EXIT_HARNESS_FAILED, EXIT_NO_VERDICT, EXIT_NOT_EXECUTABLE};
 use crate::report::Reporter;
 
 #[derive(Debug, clap::Args)]
@@ -78,9 +85,6 @@ pub(crate) struct ShellArguments {
 /// The shell where nobody says which.
 const SHELL: &str = "/bin/sh";
 
-/// The exit code of a test binary with failed tests.
-const EXIT_TESTS_FAILED: i32 = 101;
-
 /// `cargo uml shell`: the user's shell in a guest. Ends this process as the shell ends.
 pub(crate) fn shell(arguments: &ShellArguments, reporter: &Reporter) -> ! {
     let shell = std::env::var_os("SHELL").filter(|shell| Path::new(shell).is_absolute());
@@ -91,9 +95,7 @@ pub(crate) fn shell(arguments: &ShellArguments, reporter: &Reporter) -> ! {
     };
     let options = &arguments.options;
     let run = || {
-        if options.kernel.is_none() {
-            cargo::ensure_kernel(reporter)?;
-        }
+        cargo::ensure_kernel(options, reporter)?;
         guest::run(options, &shell, &arguments.arguments, &[], streams)
     };
     match run() {
@@ -105,12 +107,14 @@ pub(crate) fn shell(arguments: &ShellArguments, reporter: &Reporter) -> ! {
 /// `cargo uml exec`: a program in a guest. Ends this process as the program ends.
 pub(crate) fn exec(arguments: &ExecArguments, reporter: &Reporter) -> ! {
     let (program, rest) = arguments.program.split();
-    let provided = match arguments.options.kernel {
-        Some(_) => Ok(()),
-        None => cargo::ensure_kernel(reporter),
-    };
-    let ended =
-        provided.and_then(|()| guest::run(&arguments.options, program, rest, &[], Streams::Passed));
+    if let Some(file) = program::path_of(program)
+        && let Ok(Program::Foreign(reason)) = Program::of(&file)
+    {
+        refuse(program, &reason, reporter);
+    }
+    let options = &arguments.options;
+    let ended = cargo::ensure_kernel(options, reporter)
+        .and_then(|()| guest::run(options, program, rest, &[], Streams::Passed));
     match ended {
         Ok((ended, _)) => ended.pass_on(reporter),
         Err(error) => no_verdict(&error, reporter),
@@ -128,12 +132,9 @@ pub(crate) fn runner(arguments: &RunnerArguments, reporter: &'static Reporter) -
     // What is passed has been made absolute.
     let options = match passed.clone() {
         Some(passed) => Ok(passed),
-        None => arguments.options.clone().absolute(),
+        None => arguments.options.clone().absolute().context("no working directory"),
     };
-    let options = match &options {
-        Ok(options) => options,
-        Err(_) => no_verdict(&anyhow::anyhow!("no working directory"), reporter),
-    };
+    let options = &options.unwrap_or_else(|error| no_verdict(&error, reporter));
     if passed.is_none() && options.test.junit.is_some() {
         // Each binary adds to the report, and nobody here knows which is the first.
         no_verdict(&anyhow::anyhow!("--junit is an option of `cargo uml test`"), reporter);
@@ -143,10 +144,8 @@ pub(crate) fn runner(arguments: &RunnerArguments, reporter: &'static Reporter) -
     }
     match Program::of(Path::new(program)) {
         Ok(Program::Foreign(reason)) => {
-            let reason = format!("can't run {}: {reason}", program.display());
-            reporter.note(format_args!("cargo uml: {reason}"));
-            whole::report_untried(options, program, reason, reporter);
-            std::process::exit(EXIT_NOT_EXECUTABLE.into())
+            whole::report_untried(options, program, format!("can't run it: {reason}"), reporter);
+            refuse(program, &reason, reporter)
         }
         Ok(Program::DrivesGuests) => {
             let without = options.without_effect();
@@ -155,6 +154,13 @@ pub(crate) fn runner(arguments: &RunnerArguments, reporter: &'static Reporter) -
                     "cargo uml: {} boots guests of its own, for which {} does not hold",
                     program.display(),
                     without.join(", ")
+                ));
+            }
+            if !Uid::effective().is_root() && is_whole_run(program, rest) {
+                reporter.note(format_args!(
+                    "cargo uml: {} boots guests for its `#[uml_test]`s; plain `#[test]`s in it run on this host, as its \
+                     ordinary user",
+                    program.display()
                 ));
             }
             directly(program, rest, &options.guest.to_variables(), reporter)
@@ -186,6 +192,13 @@ pub(crate) fn runner(arguments: &RunnerArguments, reporter: &'static Reporter) -
     }
 }
 
+/// Whether this is the run of a test binary, and not of one test or to list them.
+fn is_whole_run(program: &OsStr, arguments: &[OsString]) -> bool {
+    is_test(Path::new(program))
+        && !libtest::is_list(arguments)
+        && record::the_one_test(arguments).is_none()
+}
+
 /// Runs a test binary's tests apart, or if that can't be, together. Returns only why nothing is known of them.
 fn isolated(
     options: &RunnerOptions,
@@ -196,7 +209,7 @@ fn isolated(
     let name = program.display();
     match isolate::run(options, program, arguments, reporter)? {
         Isolated::Reported { is_good: true } => std::process::exit(0),
-        Isolated::Reported { is_good: false } => std::process::exit(EXIT_TESTS_FAILED),
+        Isolated::Reported { is_good: false } => std::process::exit(EXIT_HARNESS_FAILED.into()),
         // It answers, and runs no tests.
         Isolated::Help => {}
         Isolated::UnknownArgument(argument) => reporter.note(format_args!(
@@ -230,6 +243,12 @@ fn is_test(program: &Path) -> bool {
     }
 }
 
+/// Says why no guest executes a program.
+fn refuse(program: &OsStr, reason: &str, reporter: &Reporter) -> ! {
+    reporter.note(format_args!("cargo uml: can't run {}: {reason}", program.display()));
+    std::process::exit(EXIT_NOT_EXECUTABLE.into())
+}
+
 fn no_verdict(error: &anyhow::Error, reporter: &Reporter) -> ! {
     reporter.error(error);
     if let Some(note) = guest::console_of(error) {
@@ -251,7 +270,7 @@ fn directly(
     }
     let error = command.args(arguments).envs(settings.iter().cloned()).exec();
     reporter.note(format_args!("cargo uml: could not run {}: {error}", program.display()));
-    std::process::exit(guest::exit_code_of(Errno::try_from(error).unwrap_or(Errno::EIO)).into())
+    std::process::exit(ended::exit_code_of(Errno::try_from(error).unwrap_or(Errno::EIO)).into())
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! What the commands that run programs in guests have in common: the guest's settings.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use clap::{Args, CommandFactory, FromArgMatches};
+use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use serde::{Deserialize, Serialize};
 use uml_test::config::rw_dirs;
 
@@ -15,8 +16,12 @@ use crate::kernel::cache::Cache;
 use crate::kernel::names::Name;
 use crate::matrix;
 
-/// How the options get past cargo to the runner: as JSON.
-pub(super) const VARIABLE: &str = "CARGO_UML_OPTIONS";
+/// How the options get past cargo to the runner: as JSON. Of `CARGO_*` sccache makes its keys, and unknown `UML_TEST_*`
+/// are errors.
+pub(super) const VARIABLE: &str = "UML_RUNNER_OPTIONS";
+
+/// What paths have to be that get past cargo, and that guests have by their names.
+const UTF_8: &str = "a path in UTF-8; rename what is not";
 
 /// A guest's settings. What is not given is as in the package's manifest and the `UML_TEST_*` variables.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
@@ -35,7 +40,7 @@ pub(crate) struct GuestOptions {
     pub(crate) cmdline: Vec<String>,
     /// Host directory that the guest may write, and where the guest has it, if elsewhere; what it writes elsewhere is
     /// thrown away
-    #[arg(long, value_name = "HOST[:GUEST]", value_parser = RwDir::parse)]
+    #[arg(long, value_name = "HOST[:GUEST]", value_parser = OsStringValueParser::new().try_map(RwDir::parse))]
     pub(crate) rw_dir: Vec<RwDir>,
     /// Variable to set in the guest
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
@@ -84,7 +89,8 @@ pub(crate) struct RwDir {
 impl RwDir {
     /// At the last `:/`, as what is behind it is an absolute path; a directory whose name has a colon may be named
     /// twice.
-    fn parse(text: &str) -> Result<Self, String> {
+    fn parse(text: OsString) -> Result<Self, String> {
+        let text = text.to_str().ok_or(format!("expected {UTF_8}"))?;
         match text.rsplit_once(":/") {
             Some((host, guest)) if !host.is_empty() => {
                 let guest = PathBuf::from(format!("/{guest}"));
@@ -99,59 +105,6 @@ impl RwDir {
             _ => Ok(RwDir { host: text.into(), guest: None }),
         }
     }
-}
-
-/// Long options of `cargo run` whose value may be the next argument. What is neither an option nor such a value begins
-/// the program's arguments.
-const WITH_VALUE: [&str; 13] = [
-    "--bin",
-    "--example",
-    "--package",
-    "--features",
-    "--profile",
-    "--target",
-    "--target-dir",
-    "--manifest-path",
-    "--lockfile-path",
-    "--jobs",
-    "--message-format",
-    "--color",
-    "--config",
-];
-
-/// The letters of its short ones: package, features, jobs, an unstable flag, a directory.
-const LETTERS_WITH_VALUE: [char; 5] = ['p', 'F', 'j', 'Z', 'C'];
-
-/// Whether the next argument is this one's value. Of several letters behind one hyphen, as in `-qp`, the first that has
-/// a value has what is behind it, or if that is nothing the next argument.
-fn takes_the_next(argument: &str) -> bool {
-    match argument.strip_prefix('-') {
-        Some(letters) if !letters.starts_with('-') => {
-            letters.split_once(LETTERS_WITH_VALUE).is_some_and(|(_flags, joined)| joined.is_empty())
-        }
-        _ => WITH_VALUE.contains(&argument),
-    }
-}
-
-/// The arguments that are cargo's own, and not a program's that it starts.
-pub(super) fn cargos_own<'a>(subcommand: &str, arguments: &'a [OsString]) -> &'a [OsString] {
-    let mut at = 0;
-    while let Some(argument) = arguments.get(at) {
-        let text = argument.to_string_lossy();
-        if text == "--" || (subcommand == "run" && !text.starts_with('-')) {
-            break;
-        }
-        at += if subcommand == "run" && takes_the_next(&text) { 2 } else { 1 };
-    }
-    &arguments[..at.min(arguments.len())]
-}
-
-/// For the parser of a cargo command line's share.
-#[derive(clap::Parser)]
-#[command(no_binary_name = true, disable_help_flag = true)]
-struct Alone {
-    #[command(flatten)]
-    options: RunnerOptions,
 }
 
 /// A kernel's name as it is, whatever lies in the working directory; else the path of what an id stands for, which a
@@ -171,24 +124,6 @@ fn located(kernel: String, cache: Option<&Cache>) -> std::io::Result<String> {
     };
     // What is no UTF-8 can't be passed on, and is told as it was given.
     Ok(path.into_os_string().into_string().unwrap_or(kernel))
-}
-
-/// Whether a word behind `--deny-skips` can be no filter of tests: their names have no white space and nothing that is
-/// special in a regular expression, but for doctests', such as `src/lib.rs - f (line 7)`; and an option has a hyphen.
-fn is_surely_a_pattern(word: &str) -> bool {
-    let is_special = |letter: char| letter.is_whitespace() || "|*?+^$()[]{}\\".contains(letter);
-    let is_doctests = word.contains(" - ") || word.contains("(line ");
-    !word.starts_with('-') && !is_doctests && word.contains(is_special)
-}
-
-fn pattern_apart(pattern: &str) -> clap::Error {
-    Alone::command().error(
-        clap::error::ErrorKind::UnknownArgument,
-        format!(
-            "--deny-skips takes its pattern after an equals sign: write '--deny-skips={pattern}'; if {pattern:?} is \
-             to select tests, put it elsewhere"
-        ),
-    )
 }
 
 fn size(text: &str) -> Result<u64, &'static str> {
@@ -212,7 +147,16 @@ impl RunnerOptions {
         if let Some(kernel) = &self.guest.kernel {
             matrix::choose(&[kernel.into()], Cache::locate().ok().as_ref())?;
         }
+        if let Some(junit) = &self.test.junit {
+            ensure!(junit.to_str().is_some(), "--junit {}: expected {UTF_8}", junit.display());
+        }
         for dir in &self.guest.rw_dir {
+            // One that is given relative to such a directory.
+            ensure!(
+                dir.host.to_str().is_some(),
+                "--rw-dir {}: expected {UTF_8}",
+                dir.host.display()
+            );
             ensure!(
                 dir.host.is_dir(),
                 "--rw-dir {}: not a directory on the host",
@@ -228,63 +172,6 @@ impl RunnerOptions {
             );
         }
         Watch::new(self.test.deny_skips.as_deref()).map(drop)
-    }
-
-    /// Takes these options out of a command line that is otherwise cargo's, wherever they stand before a `--`, and with
-    /// `cargo run` before the program's arguments.
-    pub(crate) fn extract(
-        subcommand: &str,
-        arguments: Vec<OsString>,
-    ) -> Result<(RunnerOptions, Vec<OsString>), clap::Error> {
-        let command = Alone::command();
-        let is_ours = |argument: &OsStr| {
-            let text = argument.to_str()?.strip_prefix("--")?;
-            let (name, value) = match text.split_once('=') {
-                Some((name, _)) => (name, true),
-                None => (text, false),
-            };
-            let known = command.get_arguments().find(|known| known.get_long() == Some(name))?;
-            let is_whole =
-                value || !known.get_action().takes_values() || known.is_require_equals_set();
-            Some(is_whole)
-        };
-        let (mut ours, mut cargos) = (Vec::new(), Vec::new());
-        let mut rest = arguments.into_iter();
-        while let Some(argument) = rest.next() {
-            if argument == "--" {
-                cargos.push(argument);
-                cargos.extend(rest);
-                break;
-            }
-            match is_ours(&argument) {
-                Some(is_whole) => {
-                    if subcommand != "run"
-                        && argument == "--deny-skips"
-                        && let Some(pattern) = rest.as_slice().first()
-                        && is_surely_a_pattern(&pattern.to_string_lossy())
-                    {
-                        return Err(pattern_apart(&pattern.to_string_lossy()));
-                    }
-                    ours.push(argument);
-                    if !is_whole {
-                        ours.extend(rest.next());
-                    }
-                }
-                None => {
-                    let text = argument.to_string_lossy().into_owned();
-                    cargos.push(argument);
-                    if subcommand == "run" && !text.starts_with('-') {
-                        cargos.extend(rest);
-                        break;
-                    }
-                    if subcommand == "run" && takes_the_next(&text) {
-                        cargos.extend(rest.next());
-                    }
-                }
-            }
-        }
-        let options = Alone::from_arg_matches(&command.try_get_matches_from(ours)?)?.options;
-        Ok((options, cargos))
     }
 
     /// Has the runner that `cargo` will start take these options.
@@ -350,69 +237,9 @@ impl GuestOptions {
 mod tests {
     use super::*;
 
-    fn extract(arguments: &[&str]) -> (RunnerOptions, Vec<String>) {
-        let arguments = arguments.iter().map(OsString::from).collect();
-        let (options, rest) = RunnerOptions::extract("test", arguments).unwrap();
-        (options, rest.into_iter().map(|argument| argument.into_string().unwrap()).collect())
-    }
-
-    #[test]
-    fn options_are_found_among_cargos() {
-        let (options, rest) = extract(&[
-            "--release",
-            "--mem=1G",
-            "-p",
-            "x",
-            "--kernel",
-            "6.1",
-            "name",
-            "--",
-            "--mem",
-            "--nocapture",
-        ]);
-        assert_eq!(options.guest.mem, Some(1 << 30));
-        assert_eq!(options.guest.kernel.as_deref(), Some("6.1"));
-        assert_eq!(rest, ["--release", "-p", "x", "name", "--", "--mem", "--nocapture"]);
-        assert_eq!(extract(&["--memory", "1"]).1, ["--memory", "1"]);
-
-        let (options, rest) = extract(&["--isolate", "a", "--deny-skips", "b", "--keep", "c"]);
-        assert!(options.test.isolate && options.guest.keep);
-        assert_eq!(options.test.deny_skips.as_deref(), Some(""), "a value has an equals sign");
-        assert_eq!(rest, ["a", "b", "c"]);
-        for doctest in ["src/lib.rs - f (line 7)", "lib.rs - f", "f (line 7)"] {
-            assert_eq!(extract(&["--deny-skips", doctest]).1, [doctest]);
-        }
-        assert_eq!(extract(&["--deny-skips=x y"]).0.test.deny_skips.as_deref(), Some("x y"));
-    }
-
-    #[test]
-    fn the_options_of_the_program_that_cargo_runs_are_its_own() {
-        let arguments = ["--mem", "1G", "--bin", "x", "-q", "serve", "--keep", "--timeout", "x"];
-        let arguments = arguments.iter().map(OsString::from).collect();
-        let (options, rest) = RunnerOptions::extract("run", arguments).unwrap();
-        assert_eq!((options.guest.mem, options.guest.keep), (Some(1 << 30), false));
-        assert_eq!(rest, ["--bin", "x", "-q", "serve", "--keep", "--timeout", "x"]);
-
-        // Letters behind one hyphen, the last of which has the next argument for its value, or what is joined to it.
-        for package in [&["-qp", "x"][..], &["-qpx"], &["-p", "x"], &["-px"], &["-vvFp", "-q"]] {
-            let mut arguments: Vec<OsString> = package.iter().map(OsString::from).collect();
-            arguments.extend(["--mem", "1G", "serve", "--keep"].map(OsString::from));
-            let (options, rest) = RunnerOptions::extract("run", arguments).unwrap();
-            assert_eq!(options.guest.mem, Some(1 << 30), "{package:?}");
-            assert_eq!(rest, [package, &["serve", "--keep"]].concat(), "{package:?}");
-            assert_eq!(cargos_own("run", &rest).len(), package.len(), "{package:?}");
-        }
-
-        // Its value, if it has one, comes with an equals sign.
-        let arguments = ["--timings", "serve", "--keep"].map(OsString::from).to_vec();
-        let (options, rest) = RunnerOptions::extract("run", arguments).unwrap();
-        assert!(!options.guest.keep);
-        assert_eq!(rest, ["--timings", "serve", "--keep"]);
-    }
-
     #[test]
     fn rw_dirs_may_be_elsewhere_in_the_guest() {
-        let dir = |text: &str| RwDir::parse(text).map(|dir| (dir.host, dir.guest));
+        let dir = |text: &str| RwDir::parse(text.into()).map(|dir| (dir.host, dir.guest));
         assert_eq!(dir("a/b"), Ok(("a/b".into(), None)));
         assert_eq!(dir("a:/b"), Ok(("a".into(), Some("/b".into()))));
         assert_eq!(dir("/a:b:/c"), Ok(("/a:b".into(), Some("/c".into()))));
@@ -441,23 +268,6 @@ mod tests {
         let linux = cache.kernels().join(id).join("linux");
         assert_eq!(located(id), linux.to_str().unwrap());
         assert_eq!(located("9.9"), "9.9");
-    }
-
-    #[test]
-    fn wrong_values_are_told() {
-        for wrong in [
-            &["--mem", "lots"][..],
-            &["--env", "X"],
-            &["--timeout"],
-            &["--timeout=5"],
-            &["--junit", "x"],
-            &["--deny-skips", "requires root"],
-            &["--deny-skips", "^n/a"],
-        ] {
-            let arguments = wrong.iter().map(OsString::from).collect();
-            let error = RunnerOptions::extract("test", arguments).unwrap_err().to_string();
-            assert!(error.contains(wrong[0].split('=').next().unwrap()), "{error}");
-        }
     }
 
     #[test]

@@ -8,14 +8,18 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{Pid, getppid};
 
-use super::guest::die_of;
+use super::ended::die_of;
 use crate::report::Reporter;
 
-/// What starts programs and waits for them. `cargo run` does not: it becomes the program, whose parent is a shell then.
-const STARTERS: [&str; 5] = ["cargo", "cargo-nextest", "rustdoc", "cargo-llvm-cov", "cargo-miri"];
+/// Whether a process of this name starts programs and waits for them: cargo, also as Debian (`cargo-1.85`) and Nix
+/// (`.cargo-wrapped`) call it, its subcommands such as `cargo-nextest`, and rustdoc. `cargo run` does not: it becomes the
+/// program, whose parent is a shell then.
+fn is_starter(name: &str) -> bool {
+    [".cargo", "cargo", "rustdoc"].iter().any(|starter| name.starts_with(starter))
+}
 
-/// Says which process the runners are for.
-pub(super) const VARIABLE: &str = "CARGO_UML_PROCESS";
+/// Says which process the runners are for. Its name is chosen as that of the options is.
+pub(super) const VARIABLE: &str = "UML_RUNNER_PROCESS";
 
 /// Has the runners that `cargo` will start end with this process, which is about to become that cargo, or waits for it.
 pub(super) fn pass_by(cargo: &mut Command) {
@@ -49,7 +53,7 @@ pub(crate) fn end_with_it(reporter: &Reporter) {
     }
     let parent = getppid();
     let name = fs::read_to_string(format!("/proc/{parent}/comm")).unwrap_or_default();
-    if !STARTERS.contains(&name.trim_end()) {
+    if !is_starter(&name) {
         return;
     }
     // Where it fails, the kernel is old, or the parent in another pid namespace.
@@ -128,6 +132,16 @@ mod tests {
         later.kill().unwrap();
         later.wait().unwrap();
         assert!(own.is_some() && its.is_some() && its != own);
+    }
+
+    #[test]
+    fn cargo_is_known_by_all_its_names() {
+        for name in ["cargo", "cargo-1.80", ".cargo-wrapped", "cargo-nextest", "rustdoc"] {
+            assert!(is_starter(name), "{name}");
+        }
+        for name in ["", "bash", "mycargo"] {
+            assert!(!is_starter(name), "{name}");
+        }
     }
 
     #[test]

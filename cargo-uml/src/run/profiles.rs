@@ -12,7 +12,6 @@ use tempfile::TempDir;
 use uml_test::VmBuilder;
 
 use super::program;
-use crate::process;
 
 /// Where the LLVM runtime of such a program is told to write.
 pub(super) const VARIABLE: &str = "LLVM_PROFILE_FILE";
@@ -54,7 +53,7 @@ impl Profiles {
                 None => Ok(Profiles::Into(destination)),
             };
         }
-        let found = path_of(program).and_then(|path| program::instrumented(&path));
+        let found = program::path_of(program).and_then(|path| program::instrumented(&path));
         let Some(instrumented) = found else { return Ok(Profiles::None) };
         let pattern = pattern.or(instrumented.file).unwrap_or_else(|| USUAL.into());
         // A directory that the compiler was told of: whether a guest may write it, a program does not decide. And `%t`
@@ -125,14 +124,6 @@ fn is_broad(dir: &Path, working_directory: &Path) -> bool {
 /// The directory in which files of this pattern lie, if it names one.
 fn parent(pattern: &OsStr) -> Option<&Path> {
     Path::new(pattern).parent().filter(|parent| !parent.as_os_str().is_empty())
-}
-
-/// The file of a program, which without a slash is found as shells do.
-fn path_of(program: &OsStr) -> Option<PathBuf> {
-    match program.as_bytes().contains(&b'/') {
-        true => Some(program.into()),
-        false => process::find(program.to_str()?),
-    }
 }
 
 /// Copies the profiles in a directory that a guest has written, in which there may be anything, into one of the user's.
@@ -311,11 +302,5 @@ mod tests {
                 .iter()
                 .all(|name| name.starts_with("a-7_0") && name.ends_with(".profraw"))
         );
-    }
-
-    #[test]
-    fn programs_are_found_as_shells_do() {
-        assert!(path_of(OsStr::new("sh")).is_some_and(|path| path.is_absolute()));
-        assert_eq!(path_of(OsStr::new("./sh")), Some("./sh".into()));
     }
 }

@@ -2,12 +2,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use object::read::ReadCache;
 use object::{Architecture, BinaryFormat, Object, ObjectSection, ObjectSymbol};
+
+use crate::process;
 
 /// The section by which a program that has uml-test in it is known; `uml-test/src/note.rs` makes it.
 const NOTE: &str = ".note.uml-test";
@@ -43,6 +45,42 @@ impl Program {
             }
         })
     }
+}
+
+/// The file of a program, which without a slash is found as shells do.
+pub(super) fn path_of(program: &OsStr) -> Option<PathBuf> {
+    match program.as_bytes().contains(&b'/') {
+        true => Some(program.into()),
+        false => process::find(program.to_str()?),
+    }
+}
+
+/// What is missing where Linux does not find what executes a file. What the host has lies where the guest has a directory
+/// of its own.
+pub(super) fn missing_interpreter(path: &Path) -> Option<PathBuf> {
+    /// Linux follows no more.
+    const MOST: usize = 5;
+    let all = || std::iter::successors(interpreter(path), |found| interpreter(found)).take(MOST);
+    all().find(|found| !found.exists()).or_else(|| all().next())
+}
+
+/// What executes a file: an ELF program's dynamic linker, or what a script's first line names.
+fn interpreter(path: &Path) -> Option<PathBuf> {
+    /// Linux reads no more of a script.
+    const HEAD: u64 = 256;
+    let mut file = File::open(path).ok()?;
+    let cache = ReadCache::new(&file);
+    let named = match object::File::parse(&cache) {
+        Ok(program) => program.section_by_name(".interp")?.data().ok()?.to_owned(),
+        Err(_) => {
+            let mut head = Vec::new();
+            file.rewind().ok()?;
+            file.take(HEAD).read_to_end(&mut head).ok()?;
+            head.strip_prefix(b"#!")?.trim_ascii_start().to_owned()
+        }
+    };
+    let end = named.iter().position(|byte| b"\0\n \t".contains(byte)).unwrap_or(named.len());
+    Some(OsStr::from_bytes(&named[..end]).into())
 }
 
 /// Whether a program has a harness of tests that takes libtest's arguments: this one of them is a text of both libtest's
@@ -110,10 +148,27 @@ mod tests {
         let file = dir.path().join("file");
         std::fs::write(&file, "#!/bin/sh\n").unwrap();
         assert_eq!(Program::of(&file).unwrap(), Program::ForAGuest);
+        assert_eq!(interpreter(&file).unwrap(), Path::new("/bin/sh"));
+        std::fs::write(&file, "#! /a/b -c d\n").unwrap();
+        assert_eq!(interpreter(&file).unwrap(), Path::new("/a/b"));
+        let by_way_of = dir.path().join("by-way-of");
+        std::fs::write(&by_way_of, format!("#!{}\n", file.display())).unwrap();
+        assert_eq!(missing_interpreter(&by_way_of).unwrap(), Path::new("/a/b"));
+        std::fs::write(&file, "echo\n").unwrap();
+        assert_eq!(missing_interpreter(&by_way_of).unwrap(), file);
+        assert_eq!(interpreter(&file), None);
+        let linker = interpreter(Path::new("/bin/true")).unwrap();
+        assert!(linker.exists(), "{linker:?}");
         let mut elf = std::fs::read("/bin/true").unwrap();
         elf[18] = 0xb7; // EM_AARCH64
         std::fs::write(&file, &elf).unwrap();
         let Program::Foreign(reason) = Program::of(&file).unwrap() else { panic!() };
         assert!(reason.contains("Aarch64"), "{reason}");
+    }
+
+    #[test]
+    fn programs_are_found_as_shells_do() {
+        assert!(path_of(OsStr::new("sh")).is_some_and(|path| path.is_absolute()));
+        assert_eq!(path_of(OsStr::new("./sh")), Some("./sh".into()));
     }
 }

@@ -2,16 +2,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use clap::Parser;
 use uml_test::Record;
 
-use super::guest::{self, Ended};
-use super::isolate::{self, Outcome, TestResult};
+use super::guest;
+use super::isolate::{Outcome, TestResult};
 use super::libtest::LibtestArguments;
 use super::options::RunnerOptions;
-use super::watch::Found;
 use crate::report::Reporter;
 
 /// Whether somebody wants them.
@@ -25,41 +23,33 @@ pub(crate) fn binary(program: &OsStr) -> String {
     Record::binary(&package, Path::new(program))
 }
 
-/// Records a test that was isolated.
+/// Records a test.
 pub(crate) fn of(
     options: &RunnerOptions,
     program: &OsStr,
     result: &TestResult,
     reporter: &Reporter,
 ) {
-    let (word, reason) = match &result.outcome {
+    let Some(directory) = Record::directory() else { return };
+    let (outcome, reason) = match &result.outcome {
         Outcome::Passed => ("passed", ""),
         Outcome::Ignored => ("ignored", ""),
         Outcome::Failed { word, reason } => (*word, &**reason),
     };
-    write(options, program, &result.name, word, reason, result.took, reporter);
-}
-
-/// Records the run of a binary, if it was the run of one test, as nextest has them.
-pub(crate) fn of_run(
-    options: &RunnerOptions,
-    program: &OsStr,
-    arguments: &[OsString],
-    ended: &Ended,
-    found: &Found,
-    started: Instant,
-    reporter: &Reporter,
-) {
-    let Some(test) = the_one_test(arguments) else { return };
-    let (word, reason) = match (ended.is_success(), found.denied(&options.test)) {
-        (true, None) => ("passed", String::new()),
-        (true, Some(line)) => ("failed", isolate::skipped_itself(line)),
-        (false, _) => {
-            let panic = found.panic_of(&test).map(|panic| panic.message.clone());
-            (ended.word(), panic.unwrap_or_else(|| ended.shown()))
-        }
+    let record = Record {
+        binary: binary(program),
+        test: result.name.clone(),
+        kernel: guest::kernel(&options.guest)
+            .map(|path| path.display().to_string())
+            .unwrap_or_default(),
+        outcome,
+        reason: reason.lines().next().unwrap_or_default().to_owned(),
+        took: result.took,
     };
-    write(options, program, &test, word, &reason, started.elapsed(), reporter);
+    // It changes no verdict, and is missed by whoever wanted it.
+    if let Err(error) = record.write(&directory) {
+        reporter.note(format_args!("cargo uml: {error}"));
+    }
 }
 
 /// The test that a binary is asked to run, if it is one by its exact name.
@@ -73,32 +63,6 @@ pub(crate) fn the_one_test(arguments: &[OsString]) -> Option<String> {
     let mut names = arguments.iter().filter(|argument| !argument.starts_with('-'));
     let name = names.next().filter(|_| arguments.contains(&"--exact"))?;
     names.next().is_none().then(|| (*name).to_owned())
-}
-
-fn write(
-    options: &RunnerOptions,
-    program: &OsStr,
-    test: &str,
-    outcome: &str,
-    reason: &str,
-    took: Duration,
-    reporter: &Reporter,
-) {
-    let Some(directory) = Record::directory() else { return };
-    let record = Record {
-        binary: binary(program),
-        test: test.to_owned(),
-        kernel: guest::kernel(&options.guest)
-            .map(|path| path.display().to_string())
-            .unwrap_or_default(),
-        outcome,
-        reason: reason.lines().next().unwrap_or_default().to_owned(),
-        took,
-    };
-    // It changes no verdict, and is missed by whoever wanted it.
-    if let Err(error) = record.write(&directory) {
-        reporter.note(format_args!("cargo uml: {error}"));
-    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
 use signal_hook::iterator::Signals;
 use uml_test::{Command, Error, ProgramEnd, TerminalSize};
 
-use super::guest::die_of;
+use super::ended::die_of;
 
 /// Whether there is a terminal to be passed on.
 pub(crate) fn is_here() -> bool {

@@ -6,11 +6,13 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::guest::{self, Ended, Streams};
+use super::ended::{self, Ended};
+use super::guest::{self, Streams};
 use super::isolate::{Outcome, TestResult, skipped_itself};
 use super::options::{RunnerOptions, TestOptions};
 use super::watch::{Found, Panic, Watch};
-use super::{EXIT_TESTS_FAILED, github, is_test, junit, no_verdict, record};
+use super::{github, is_test, junit, no_verdict, record};
+use crate::error::EXIT_HARNESS_FAILED;
 use crate::report::Reporter;
 
 /// Runs a program in one guest, and ends this process as it ends. Returns only why that is not known.
@@ -22,20 +24,30 @@ pub(super) fn run(
 ) -> anyhow::Result<Infallible> {
     let started = Instant::now();
     let (ended, found) = watched(options, program, arguments)?;
-    record::of_run(options, program, arguments, &ended, &found, started, reporter);
-    let outcome = outcome_of(&ended, found.denied(&options.test));
+    let took = started.elapsed();
+    let test = record::the_one_test(arguments);
+    let outcome = outcome_of(&ended, &found, &options.test, test.as_deref());
+    // As nextest has them run.
+    if let Some(name) = test {
+        let result = TestResult { name, outcome: outcome.clone(), output: Vec::new(), took };
+        record::of(options, program, &result, reporter);
+    }
     // It was tried: what is amiss is the report.
-    add_to_junit(options, program, outcome, started.elapsed())
+    add_to_junit(options, program, outcome, took)
         .unwrap_or_else(|error| no_verdict(&error, reporter));
     conclude(ended, &found, &options.test, reporter)
 }
 
-/// What the run of a whole binary came to.
-fn outcome_of(ended: &Ended, denied_skip: Option<&str>) -> Outcome {
-    match (ended.is_success(), denied_skip) {
+/// What the run of a whole binary came to, or of one test of it.
+fn outcome_of(ended: &Ended, found: &Found, options: &TestOptions, test: Option<&str>) -> Outcome {
+    match (ended.is_success(), found.denied(options)) {
         (true, None) => Outcome::Passed,
         (true, Some(line)) => Outcome::Failed { word: "failed", reason: skipped_itself(line) },
-        (false, _) => Outcome::Failed { word: ended.word(), reason: ended.shown() },
+        (false, _) => {
+            let panic = test.and_then(|test| found.panic_of(test));
+            let reason = panic.map_or_else(|| ended.shown(), |panic| panic.message.clone());
+            Outcome::Failed { word: ended.word(), reason }
+        }
     }
 }
 
@@ -63,7 +75,7 @@ pub(super) fn report_untried(
     reason: String,
     reporter: &Reporter,
 ) {
-    let outcome = Outcome::Failed { word: guest::INFRASTRUCTURE, reason };
+    let outcome = Outcome::Failed { word: ended::INFRASTRUCTURE, reason };
     if let Err(error) = add_to_junit(options, program, outcome, Duration::ZERO) {
         reporter.error(&error);
     }
@@ -102,7 +114,7 @@ fn conclude(ended: Ended, found: &Found, options: &TestOptions, reporter: &Repor
         }
         if ended.is_success() {
             ended.tell_files(reporter);
-            std::process::exit(EXIT_TESTS_FAILED);
+            std::process::exit(EXIT_HARNESS_FAILED.into());
         }
     }
     ended.pass_on(reporter)
@@ -153,7 +165,7 @@ mod tests {
     use std::os::unix::process::ExitStatusExt;
     use std::process::ExitStatus;
 
-    use super::super::guest::How;
+    use super::super::ended::How;
     use super::*;
 
     #[test]

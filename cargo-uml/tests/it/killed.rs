@@ -4,10 +4,10 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::fixture::DEADLINE;
+use crate::fixture::{DEADLINE, real_kernel};
 use crate::package::{Package, Running, becomes_empty, killed, output, text, uml};
 
 #[test]
@@ -43,6 +43,37 @@ fn the_guest_goes_with_cargo() {
         assert!(fs::read_dir(dir.path()).unwrap().count() > 0);
         killed(&mut running, signal);
         becomes_empty(dir.path(), signal);
+    }
+}
+
+/// By a runner that a configuration file names, which nobody tells of a process to end with.
+#[test]
+fn the_guest_goes_with_a_plain_cargo() {
+    let package = Package::new();
+    package.write(
+        "tests/two.rs",
+        "#[test]\nfn endless() { std::thread::sleep(std::time::Duration::from_secs(600)) }",
+    );
+    let ours = env!("CARGO_BIN_EXE_cargo-uml");
+    let runner = format!("[target.x86_64-unknown-linux-gnu]\nrunner = \"{ours} runner\"\n");
+    package.write(".cargo/config.toml", &runner);
+    // As Debian and Nix call it. The name of a process is its file's.
+    for name in ["cargo", "cargo-1.80", ".cargo-wrapped"] {
+        let cargo = package.path().join(name);
+        // Not rustup's proxy, which becomes another file.
+        std::os::unix::fs::symlink(env!("CARGO"), &cargo).unwrap();
+        let dir = tempfile::Builder::new().prefix("gone-").tempdir_in("/dev/shm").unwrap();
+        let mut running = Command::new(cargo);
+        running.args(["test", "--test", "two"]).current_dir(package.path());
+        for name in ["CARGO_TARGET_DIR", "UML_RUNNER_PROCESS", "UML_RUNNER_OPTIONS"] {
+            running.env_remove(name);
+        }
+        running.env("UML_TEST_KERNEL", real_kernel()).env("UML_TEST_RUN_DIR", dir.path());
+        running.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut running = Running::start(&mut running);
+        first_guest(dir.path());
+        running.killed(9);
+        becomes_empty(dir.path(), name);
     }
 }
 
@@ -122,7 +153,7 @@ fn the_guests_of_doctests_go_with_cargo() {
 #[test]
 fn a_runner_whose_cargo_has_ended_runs_nothing() {
     let namespace = fs::read_link("/proc/self/ns/pid").unwrap();
-    let run = |process: &str| output(uml(&["runner", "true"]).env("CARGO_UML_PROCESS", process));
+    let run = |process: &str| output(uml(&["runner", "true"]).env("UML_RUNNER_PROCESS", process));
     // The number is this process's, which was not started then.
     let gone = run(&format!("{} 1 {}", std::process::id(), namespace.display()));
     assert_eq!(gone.status.signal(), Some(15), "{}", text(&gone));

@@ -44,6 +44,17 @@ fn an_archive_of_nextests_runs_elsewhere() {
     let said = output(&mut other.uml(&run));
     assert!(said.status.success(), "{}", text(&said));
     assert!(text(&said).contains("3 tests run: 3 passed"), "{}", text(&said));
+
+    // Where there is no cargo.
+    let bin = tempfile::tempdir().unwrap();
+    let path = std::env::var_os("PATH").unwrap();
+    let mut programs = std::env::split_paths(&path).map(|dir| dir.join("cargo-nextest"));
+    let nextest = programs.find(|path| path.exists()).unwrap();
+    std::os::unix::fs::symlink(nextest, bin.path().join("cargo-nextest")).unwrap();
+    let mut without = other.uml(&run);
+    let said = output(without.env("PATH", bin.path()).env_remove("CARGO"));
+    assert!(said.status.success(), "{}", text(&said));
+    assert!(text(&said).contains("3 tests run: 3 passed"), "{}", text(&said));
 }
 
 /// A test that starts its package's program, by the path that nextest tells when it runs.

@@ -7,10 +7,12 @@ use crate::package::{Package, has_nextest, output, text, uml};
 
 #[test]
 fn the_directories_that_variables_name_are_there() {
-    let [temporary, runtime] = [(); 2].map(|()| tempfile::tempdir().unwrap());
-    let script = "mktemp && test -d \"$XDG_RUNTIME_DIR\"";
+    let [temporary, runtime, home] = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    fs::write(home.path().join("settings"), "mine\n").unwrap();
+    let script = "mktemp && test -d \"$XDG_RUNTIME_DIR\" && test -e ~/settings";
     let mut command = uml(&["exec", "sh", "-c", script]);
     command.env("TMPDIR", temporary.path()).env("XDG_RUNTIME_DIR", runtime.path());
+    command.env("HOME", home.path());
     let said = output(&mut command);
     assert!(said.status.success(), "{}", text(&said));
     assert!(text(&said).starts_with(temporary.path().to_str().unwrap()), "{}", text(&said));
@@ -20,6 +22,10 @@ fn the_directories_that_variables_name_are_there() {
     let said = output(command.env("TMPDIR", "/dev/shm"));
     assert!(said.status.success(), "{}", text(&said));
     assert_eq!(text(&said), "");
+    let mut command = uml(&["exec", "ls", "-A", "/tmp"]);
+    let said = output(command.env("HOME", "/tmp").env_remove("TMPDIR").current_dir("/"));
+    assert!(said.status.success(), "{}", text(&said));
+    assert!(!text(&said).contains(home.path().file_name().unwrap().to_str().unwrap()));
 }
 
 /// As in a plain directory of a host's, which `/tmp` is on many.

@@ -3,7 +3,8 @@
 use std::fs;
 use std::io::{Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -273,9 +274,35 @@ fn what_boots_guests_itself_and_lists_run_on_the_host() {
     let mut elf = fs::read("/bin/true").unwrap();
     elf[18] = 0xb7; // the machine: AArch64
     fs::write(&foreign, elf).unwrap();
-    let said = output(uml(&["runner"]).arg(&foreign));
-    assert_eq!(said.status.code(), Some(126), "{}", text(&said));
-    assert!(text(&said).contains("Aarch64"), "{}", text(&said));
+    for how in ["runner", "exec"] {
+        let said = output(uml(&[how]).arg(&foreign));
+        assert_eq!(said.status.code(), Some(126), "{how}: {}", text(&said));
+        assert!(text(&said).contains("Aarch64"), "{how}: {}", text(&said));
+    }
+}
+
+/// Of `cargo-uml` in the place of a test binary, as uml-test is in it.
+#[test]
+fn plain_tests_on_the_host_are_told_unless_it_is_roots() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let deps = dir.path().join("deps");
+    fs::create_dir(&deps).unwrap();
+    let tests = deps.join("tests");
+    fs::copy(env!("CARGO_BIN_EXE_cargo-uml"), &tests).unwrap();
+    let is_told = |user: Option<u32>, arguments: &[&str]| {
+        let mut runner = Command::new(&tests);
+        runner.arg("runner").arg(&tests).args(arguments).current_dir("/");
+        if let Some(user) = user {
+            runner.uid(user);
+        }
+        text(&output(&mut runner)).contains("plain `#[test]`s in it run on this host")
+    };
+    let is_root = nix::unistd::getuid().is_root();
+    assert_eq!(is_told(None, &["--version"]), !is_root);
+    let ordinary = is_root.then_some(65_534);
+    assert!(is_told(ordinary, &["--version"]));
+    assert!(!is_told(ordinary, &["--list"]) && !is_told(ordinary, &["--exact", "a"]));
 }
 
 #[test]
@@ -315,7 +342,7 @@ fn nothing_nests() {
     let mut program = uml(&["exec", "--mem=300M", ours]);
     program.args(inner);
     program
-        .env("CARGO_UML_OPTIONS", "none")
+        .env("UML_RUNNER_OPTIONS", "none")
         .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", "none");
     let said = output(&mut program);
     assert!(said.status.success(), "{}", text(&said));
@@ -356,6 +383,19 @@ fn programs_of_every_kind_run_or_say_why_not() {
     let lost = exec(&linked);
     assert_eq!(lost.status.code(), Some(127), "as on the host: {}", text(&lost));
     assert!(text(&lost).contains("libother.so"), "{}", text(&lost));
+
+    // Without what executes it.
+    let linker = ["-Wl,--dynamic-linker=/no/linker"];
+    let script = dir.path().join("script");
+    fs::write(&script, "#!/no/shell\n").unwrap();
+    fs::set_permissions(&script, fs::metadata(&fixed).unwrap().permissions()).unwrap();
+    for (program, says) in
+        [(&compiled(dir.path(), hello, &linker), "/no/linker"), (&script, "/no/shell")]
+    {
+        let lost = exec(program);
+        assert_eq!(lost.status.code(), Some(127), "as on the host: {}", text(&lost));
+        assert!(text(&lost).contains(says), "{}", text(&lost));
+    }
 
     // No standard input at all, and arguments of any bytes.
     let mut closed = Command::new("sh");

@@ -72,7 +72,7 @@ pub(super) fn keep(manifest_dir: &Path, more: &[PathBuf], programs: &OsStr) -> V
     let named = ["CARGO_TARGET_DIR", "CARGO_TARGET_TMPDIR", "CARGO_HOME", "RUSTUP_HOME"];
     paths.extend(named.iter().filter_map(|name| variable(name)).map(PathBuf::from));
     // Programs take them to be there. As a guest's own they are there, and fresh.
-    paths.extend(["TMPDIR", "XDG_RUNTIME_DIR"].iter().filter_map(|name| place(name)));
+    paths.extend(["HOME", "TMPDIR", "XDG_RUNTIME_DIR"].iter().filter_map(|name| place(name)));
     paths.push(RESOLV_CONF.into());
     let mut kept = Vec::new();
     for path in paths.iter().filter_map(|path| std::path::absolute(path).ok()) {
