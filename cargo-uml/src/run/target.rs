@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use toml::{Table, Value};
 
 use super::command_line::values_of;
 
@@ -23,6 +24,8 @@ const RELATED: [&str; 7] = [
     "i686-unknown-linux-musl",
 ];
 
+const CONFIG: &str = "--config";
+
 /// cargo's word for the host's own.
 const HOST_TUPLE: &str = "host-tuple";
 
@@ -33,8 +36,17 @@ pub(super) fn runner_variables() -> impl Iterator<Item = String> {
     TARGETS.into_iter().chain(RELATED).map(of)
 }
 
-/// Refuses a target whose programs cargo would start on the host, past the runner.
+/// Refuses what would have cargo start programs on the host, past the runner: another target, and a runner on its command
+/// line, where a variable does not replace it.
 pub(crate) fn check(own: &[OsString]) -> anyhow::Result<()> {
+    for option in values_of(own, CONFIG) {
+        ensure!(
+            of_option(option, |configuration| sets_runner(configuration).then_some(())).is_none(),
+            "{CONFIG} {} has a runner, which cargo takes instead of guests: expected none; one in a \
+             .cargo/config.toml may stay, as it is replaced",
+            option.display()
+        );
+    }
     let directory = std::env::current_dir().context("no working directory")?;
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cargo")));
@@ -57,17 +69,18 @@ fn told(own: &[OsString], directory: &Path, home: Option<&Path>) -> (String, Vec
     if !given.is_empty() {
         return (OPTION.to_owned(), given.into_iter().map(lossy).collect());
     }
-    let options = values_of(own, "--config");
-    if let Some(found) = options.into_iter().rev().find_map(of_option) {
-        return ("--config".to_owned(), found);
+    let mut options = values_of(own, CONFIG).into_iter().rev();
+    if let Some(found) = options.find_map(|option| of_option(option, build_target)) {
+        return (CONFIG.to_owned(), found);
     }
     if let Some(target) = std::env::var_os(VARIABLE).filter(|target| !target.is_empty()) {
         return (VARIABLE.to_owned(), vec![lossy(&target)]);
     }
     let homes = home.map(Path::to_owned);
     let mut directories = directory.ancestors().map(|above| above.join(".cargo")).chain(homes);
-    let in_file =
-        |file: PathBuf| Some((format!("build.target in {}", file.display()), of_file(&file)?));
+    let in_file = |file: PathBuf| {
+        Some((format!("build.target in {}", file.display()), of_file(&file, build_target)?))
+    };
     // Without an ending is an older name, which cargo prefers.
     let in_directory = |directory: PathBuf| {
         in_file(directory.join("config")).or_else(|| in_file(directory.join("config.toml")))
@@ -76,24 +89,32 @@ fn told(own: &[OsString], directory: &Path, home: Option<&Path>) -> (String, Vec
 }
 
 /// `--config` takes a file, or a line of one.
-fn of_option(value: &OsStr) -> Option<Vec<String>> {
-    of_file(Path::new(value)).or_else(|| of_text(value.to_str()?))
+fn of_option<T>(value: &OsStr, wanted: impl Fn(&Table) -> Option<T>) -> Option<T> {
+    of_file(Path::new(value), &wanted).or_else(|| of_text(value.to_str()?, &wanted))
 }
 
-fn of_file(path: &Path) -> Option<Vec<String>> {
-    of_text(&std::fs::read_to_string(path).ok()?)
+fn of_file<T>(path: &Path, wanted: impl Fn(&Table) -> Option<T>) -> Option<T> {
+    of_text(&std::fs::read_to_string(path).ok()?, wanted)
 }
 
 /// What cargo can't read it complains of itself.
-fn of_text(text: &str) -> Option<Vec<String>> {
-    let configuration: toml::Table = text.parse().ok()?;
+fn of_text<T>(text: &str, wanted: impl Fn(&Table) -> Option<T>) -> Option<T> {
+    wanted(&text.parse().ok()?)
+}
+
+fn build_target(configuration: &Table) -> Option<Vec<String>> {
     match configuration.get("build")?.get("target")? {
-        toml::Value::String(target) => Some(vec![target.clone()]),
-        toml::Value::Array(targets) => {
+        Value::String(target) => Some(vec![target.clone()]),
+        Value::Array(targets) => {
             Some(targets.iter().filter_map(|target| Some(target.as_str()?.to_owned())).collect())
         }
         _ => None,
     }
+}
+
+fn sets_runner(configuration: &Table) -> bool {
+    let targets = configuration.get("target").and_then(Value::as_table);
+    targets.is_some_and(|targets| targets.values().any(|target| target.get("runner").is_some()))
 }
 
 fn lossy(text: &OsStr) -> String {
@@ -114,6 +135,9 @@ mod tests {
         assert!(!check("test", "name --target aarch64-unknown-linux-gnu"));
         assert!(!check("run", "--bin x --target=wasm32-wasip1 y"));
         assert!(!check("test", "--config build.target=\"wasm32-wasip1\""));
+        assert!(!check("test", "--config target.x86_64-unknown-linux-gnu.runner=\"env\""));
+        assert!(!check("test", "--config target.'cfg(unix)'.runner=[\"env\"]"));
+        assert!(check("test", "--config target.x86_64-unknown-linux-gnu.linker=\"ld\""));
         assert!(check("test", "--target x86_64-unknown-linux-musl"));
         assert!(check("test", "--target host-tuple"));
         assert!(check("test", "-- --target prod"));
