@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{
@@ -106,7 +107,7 @@ fn wireguard_knows_the_public_key_of_a_private_one() -> io::Result<()> {
     const PUBLIC_KEY: u16 = 4;
     let index = Netlink::route()?.add_link("wireguard", "wg0")?.to_ne_bytes();
     let generic = Netlink::open(SockProtocol::NetlinkGeneric)?;
-    let family = wireguard_family(&generic)?;
+    let family = family(&generic, "wireguard")?;
     let command = |command: u8| Fields::new().u8(command).u8(1).u16(0).attribute(IFINDEX, &index);
     let set = command(SET_DEVICE).attribute(PRIVATE_KEY, &from_hexadecimal(PRIVATE));
     generic.request(family, 0, set)?;
@@ -120,15 +121,30 @@ fn from_hexadecimal(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(byte).collect()
 }
 
-fn wireguard_family(generic: &Netlink) -> io::Result<u16> {
+/// The number of a family of generic netlink.
+fn family(generic: &Netlink, name: &str) -> io::Result<u16> {
     const GENL_ID_CTRL: u16 = 16;
     const GETFAMILY: u8 = 3;
     const FAMILY_ID: u16 = 1;
     const FAMILY_NAME: u16 = 2;
-    let ask = Fields::new().u8(GETFAMILY).u8(1).u16(0).attribute(FAMILY_NAME, b"wireguard\0");
+    let name = format!("{name}\0");
+    let ask = Fields::new().u8(GETFAMILY).u8(1).u16(0).attribute(FAMILY_NAME, name.as_bytes());
     let said = generic.request(GENL_ID_CTRL, 0, ask)?;
     let id = attribute(&said[4..], FAMILY_ID);
     Ok(u16::from_ne_bytes([id[0], id[1]]))
+}
+
+#[uml_test(config = ["CONFIG_MAC80211_HWSIM"])]
+fn a_radio_comes_when_it_is_asked_for() -> io::Result<()> {
+    const NEW_RADIO: u8 = 4;
+    assert!(index_of("wlan0").is_err());
+    let generic = Netlink::open(SockProtocol::NetlinkGeneric)?;
+    let simulator = family(&generic, "MAC80211_HWSIM")?;
+    // It is answered by the radio's number, as if that were an error.
+    let _ = generic.request(simulator, 0, Fields::new().u8(NEW_RADIO).u8(1).u16(0));
+    let wireless = Path::new("/sys/class/net/wlan0/phy80211");
+    assert!(index_of("wlan0").is_ok() && wireless.exists());
+    Ok(())
 }
 
 #[uml_test(config = ["CONFIG_TUN"])]
