@@ -12,9 +12,9 @@ const LOOPS_PER_JIFFY: &str = "lpj=7000000";
 
 /// Devices that built-in drivers would make at boot, nbd's alone in 147 ms. Network devices are made on
 /// demand, ram disks by their nodes, null_blk's by configfs, zram's by `/sys/class/zram-control/hot_add`, nbd's and
-/// radios by netlink, SCSI hosts by `/sys/bus/pseudo/drivers/scsi_debug/add_host`; or as many as these say if the user's arguments say otherwise. A fresh guest has `lo` alone, and the name
+/// radios by netlink; or as many as these say if the user's arguments say otherwise. A fresh guest has `lo` alone, and the name
 /// `dummy0` is free.
-const NO_IDLE_DEVICES: [&str; 10] = [
+const NO_IDLE_DEVICES: [&str; 9] = [
     "nbd.nbds_max=0",
     "brd.rd_nr=0",
     "null_blk.nr_devices=0",
@@ -23,7 +23,6 @@ const NO_IDLE_DEVICES: [&str; 10] = [
     "bonding.max_bonds=0",
     "ifb.numifbs=0",
     "mac80211_hwsim.radios=0",
-    "scsi_debug.add_host=0",
     "fb_tunnels=none", // gre0, sit0, tunl0 and so on, again in each network namespace
 ];
 

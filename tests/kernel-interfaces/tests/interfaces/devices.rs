@@ -5,7 +5,6 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use nix::pty::openpty;
 use nix::sys::termios::tcgetattr;
@@ -101,25 +100,6 @@ fn dm_crypt_writes_no_plain_text() -> io::Result<()> {
     let mut read = [0; 8 * SECTOR];
     device.read_exact_at(&mut read, 0)?;
     assert_eq!(read, [b'p'; 8 * SECTOR]);
-    Ok(())
-}
-
-#[uml_test(config = ["CONFIG_SCSI_DEBUG", "CONFIG_BLK_DEV_SD"])]
-fn a_simulated_disk_comes_when_it_is_asked_for() -> io::Result<()> {
-    assert!(!Path::new("/dev/sda").exists());
-    fs::write("/sys/bus/pseudo/drivers/scsi_debug/add_host", "1")?;
-    // Disks are looked at by a worker of the kernel's.
-    let until = Instant::now() + Duration::from_secs(60);
-    while !Path::new("/dev/sda").exists() {
-        assert!(Instant::now() < until, "no disk came");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let disk = read_and_write("/dev/sda")?;
-    disk.write_all_at(&[b'd'; SECTOR], SECTOR as u64)?;
-    disk.sync_all()?;
-    let mut read = [0; SECTOR];
-    read_and_write("/dev/sda")?.read_exact_at(&mut read, SECTOR as u64)?;
-    assert_eq!(read, [b'd'; SECTOR]);
     Ok(())
 }
 
