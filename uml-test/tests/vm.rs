@@ -91,6 +91,36 @@ fn a_guest_is_as_an_init_system_leaves_it() {
     assert_eq!(below, all);
 }
 
+/// Those of procps 4.0.2 want more of `/proc/cpuinfo` than User Mode Linux writes there.
+#[test]
+fn programs_that_list_processes_work() {
+    let vm = boot();
+    let listed = sh(&vm, "ps -ef; vmstat");
+    let first = listed.lines().nth(1).unwrap().split_whitespace().nth(1);
+    assert_eq!(first, Some("1"), "{listed}");
+    // The kernel allows that only beside a `/proc` with nothing over its files.
+    let mounts = "mount -t proc proc /proc && echo $$";
+    let own = vm.command("unshare").args(["-Urmpf", "sh", "-c", mounts]).output().unwrap();
+    assert_eq!(text(&own), ("1\n", ""));
+}
+
+#[test]
+fn a_guests_name_resolves_in_the_guest_alone() {
+    let hosts = fs::read("/etc/hosts");
+    let vm = boot();
+    let addresses = sh(&vm, "getent ahosts \"$(cat /etc/hostname)\"; getent ahosts uml-test");
+    let all_are_ours = addresses.lines().all(|line| line.starts_with("127.0.1.1"));
+    assert!(all_are_ours && addresses.lines().count() > 1, "{addresses}");
+    assert_eq!(fs::read("/etc/hosts").ok(), hosts.ok());
+
+    // Not even where the guest may write there.
+    let etc = tempfile::tempdir().unwrap();
+    let builder = Vm::builder().rw_dir_at(etc.path(), "/etc");
+    let vm = builder.boot().unwrap_or_else(|error| panic!("{error}"));
+    vm.shutdown().unwrap();
+    assert_eq!(fs::read_dir(etc.path()).unwrap().count(), 0);
+}
+
 #[test]
 fn the_hosts_files_are_there_and_writes_vanish() {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
