@@ -196,7 +196,7 @@ pub use outcome::{ChannelEnd, Infrastructure, KernelExit, Outcome, Phase, TestFa
 pub use record::Record;
 pub use stream::OutputStream;
 pub use uml_test_macros::{main, uml_test};
-pub use uml_test_protocol::{Exit, Failure, OomKill, TerminalSize};
+pub use uml_test_protocol::{Exit, Failure, OomKill, TerminalSettings, TerminalSize};
 pub use usage::{ProgramEnd, Usage};
 pub use vm::{Child, Command, Vm};
 #[doc(hidden)]

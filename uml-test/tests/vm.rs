@@ -364,7 +364,7 @@ fn what_a_program_hides_by_a_mount_is_not_hidden_from_the_agent() {
     let (_resizes, resized) = std::sync::mpsc::channel();
     let size = uml_test::TerminalSize { rows: 24, columns: 80 };
     // Which is hung up when this process's standard input ends, and that may be at once.
-    vm.command("true").attach_terminal(size, resized).unwrap();
+    vm.command("true").attach_terminal(size, None, resized).unwrap();
 }
 
 #[test]
