@@ -92,6 +92,8 @@ pub enum Resource {
     Stack,
     /// The size of a core file, in bytes.
     Core,
+    /// CPU time of a process, in seconds.
+    Cpu,
 }
 
 /// A program to run in the guest.

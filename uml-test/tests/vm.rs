@@ -492,6 +492,17 @@ fn what_keeps_a_guest_from_coming_up_is_shown_with_a_remedy() {
 }
 
 #[test]
+fn little_memory_is_named_where_a_guest_does_not_come_up() {
+    let shown = |mem| {
+        let builder = Vm::builder().kernel("/usr/bin/false").mem(mem);
+        builder.boot().unwrap_err().to_string()
+    };
+    let (little, enough) = (shown(32 << 20), shown(64 << 20));
+    assert!(little.contains("32 MiB") && little.contains("--mem"), "{little}");
+    assert!(!enough.contains("--mem"), "{enough}");
+}
+
+#[test]
 fn wrong_settings_are_named() {
     let error = Vm::builder().kernel("/etc/passwd").boot().unwrap_err().to_string();
     assert!(error.starts_with("/etc/passwd (from"), "{error}");
@@ -547,9 +558,9 @@ fn a_guests_life_limits_its_boot() {
     let started = Instant::now();
     let error = builder.boot().unwrap_err();
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
-    assert!(error.to_string().contains("UML_TEST_BOOT_TIMEOUT"), "{error}");
-    let Error::TimedOut { limit, .. } = error else { panic!("{error:?}") };
-    assert_eq!(limit, Duration::from_millis(500));
+    assert!(!error.to_string().contains("UML_TEST_BOOT_TIMEOUT"), "{error}");
+    let Error::TimedOut { limit, of_boot, .. } = error else { panic!("{error:?}") };
+    assert_eq!((limit, of_boot), (Duration::from_millis(500), false));
 }
 
 #[test]

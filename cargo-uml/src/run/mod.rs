@@ -27,7 +27,7 @@ use std::process::Command;
 
 use nix::errno::Errno;
 
-use self::guest::{EXIT_NO_VERDICT, EXIT_NOT_EXECUTABLE, Streams};
+use self::guest::{EXIT_NOT_EXECUTABLE, Streams};
 use self::isolate::Isolated;
 use self::options::{GuestOptions, RunnerOptions};
 use self::program::Program;
@@ -235,7 +235,7 @@ fn no_verdict(error: &anyhow::Error, reporter: &Reporter) -> ! {
     if let Some(note) = guest::console_of(error) {
         reporter.note(format_args!("cargo uml: {note}"));
     }
-    std::process::exit(EXIT_NO_VERDICT.into())
+    std::process::exit(guest::exit_code(error).into())
 }
 
 /// Becomes the program, for which cargo is as ever.

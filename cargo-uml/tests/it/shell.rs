@@ -153,7 +153,7 @@ fn a_terminal_that_nobody_had_open_is_there_again() {
 
 #[test]
 fn a_signal_from_elsewhere_leaves_the_terminal_as_it_was() {
-    for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT] {
+    for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
         let dir = tempfile::Builder::new().prefix("shell-").tempdir_in("/dev/shm").unwrap();
         let mut session = shell(dir.path().to_str().unwrap());
         let terminal = session.process().get_file_handle().unwrap();

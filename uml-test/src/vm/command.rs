@@ -18,7 +18,7 @@ use crate::usage::ProgramEnd;
 
 /// A program to run in a guest, in the manner of [`std::process::Command`].
 ///
-/// It starts with the environment, the umask and the limits of open files, stack and core files that
+/// It starts with the environment, the umask and the limits of open files, stack, core files and CPU time that
 /// this process had when the guest was booted, with this process's working directory, and with an
 /// empty standard input. It runs as root, in a session of its own that it does not lead.
 #[derive(Clone, Debug)]
