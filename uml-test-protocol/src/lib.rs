@@ -23,12 +23,12 @@ pub mod supervision;
 
 pub use message::{
     Bytes, EnvChanges, Event, Exit, Failure, Limit, OomKill, Request, Resource, RwDir, Setup,
-    Spawn, SpawnInput, Stream, TerminalSize, Usage,
+    Spawn, SpawnInput, Stream, TerminalSettings, TerminalSize, Usage,
 };
 
 /// Version of everything in this crate. The agent states it first, in [`Event::Hello`], and a host
 /// that was built for another version refuses the guest by naming both.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// Directory of this crate's manifest when it was compiled: the source that uml-test's build
 /// script compiles into the guest agent.

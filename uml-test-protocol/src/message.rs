@@ -92,6 +92,8 @@ pub enum Resource {
     Stack,
     /// The size of a core file, in bytes.
     Core,
+    /// CPU time of a process, in seconds.
+    Cpu,
 }
 
 /// A program to run in the guest.
@@ -138,8 +140,9 @@ pub enum SpawnInput {
     Piped,
     /// A terminal of its own, fed by [`Request::Stdin`], which takes standard output and error too
     /// and sends both as [`Stream::Stdout`]. The process leads a session that the terminal
-    /// controls. The end of input hangs the terminal up.
-    Terminal(TerminalSize),
+    /// controls. The end of input hangs the terminal up. Without settings it has those that its
+    /// kernel gives a new one.
+    Terminal(TerminalSize, Option<TerminalSettings>),
 }
 
 /// The size of a terminal in characters.
@@ -149,6 +152,20 @@ pub struct TerminalSize {
     pub rows: u16,
     /// Characters of a line; 0 where it is not known.
     pub columns: u16,
+}
+
+/// What a terminal makes of what is typed and written: the flags and control characters of `struct termios`, with the
+/// numbers that they have in Linux on x86-64.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TerminalSettings {
+    /// `c_iflag`.
+    pub input: u32,
+    /// `c_oflag`.
+    pub output: u32,
+    /// `c_lflag`.
+    pub local: u32,
+    /// `c_cc`.
+    pub characters: [u8; 32],
 }
 
 /// From the agent to the host.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use uml_test_protocol::Failure;
 
 use crate::outcome::{ChannelEnd, KernelExit, Phase};
-use crate::remedy::{ANOTHER_KERNEL, DOCTOR, how_to_build, of_set_up};
+use crate::remedy::{ANOTHER_KERNEL, DOCTOR, MEM, how_to_build, killed_by_the_host, of_set_up};
 use crate::stream::OutputStream;
 
 /// Why a guest could not be booted, or could not do what was asked of it.
@@ -34,7 +34,7 @@ pub enum Error {
     #[error(
         "no directory is fit for a guest's memory of {} MiB: it must be writable, allow executable \
          mappings and have that much room; looked at:\n{looked}\nname another one with UML_TEST_RUN_DIR, or \
-         lower UML_TEST_MEM", mem >> 20
+         lower {MEM}", mem >> 20
     )]
     #[non_exhaustive]
     RunDirectory {
@@ -42,6 +42,19 @@ pub enum Error {
         mem: u64,
         /// Every directory looked at and what is wrong with it.
         looked: String,
+    },
+    /// A limit of this process's does not allow a guest its files.
+    #[error(
+        "files may have {} KiB here (RLIMIT_FSIZE), and one that a guest needs has {} KiB: raise that limit \
+         (`ulimit -f`, /etc/security/limits.conf, LimitFSIZE= of a service), or lower {MEM} if it is its memory",
+        limit >> 10, needed >> 10
+    )]
+    #[non_exhaustive]
+    FileSize {
+        /// The limit in bytes.
+        limit: u64,
+        /// The size of the file in bytes.
+        needed: u64,
     },
     /// The supervisor of the kernel process could not be started or does not answer.
     #[error("start the supervisor of the kernel process: {operation}")]
@@ -67,7 +80,7 @@ pub enum Error {
         reason: String,
     },
     /// The guest ended, or its channel broke, while something was asked of it.
-    #[error("the guest is gone while {phase}: {end}{}", another_kernel(*phase, &end.booted))]
+    #[error("the guest is gone while {phase}: {end}{}", another_kernel(*phase, end))]
     #[non_exhaustive]
     Gone {
         /// How far it had come.
@@ -76,13 +89,15 @@ pub enum Error {
         end: Box<GuestEnd>,
     },
     /// The time limit passed.
-    #[error("the guest was still {phase} after {limit:?}{}", longer_boot(*phase, booted))]
+    #[error("the guest was still {phase} after {limit:?}{}", longer_boot(*phase, *of_boot, booted))]
     #[non_exhaustive]
     TimedOut {
         /// What it was doing.
         phase: Phase,
         /// The limit.
         limit: Duration,
+        /// Whether that is the limit of the boot alone, and not the guest's own.
+        of_boot: bool,
         /// Which kernel it was: its path, and how it was found.
         booted: String,
         /// The end of its console, 64 KiB at most.
@@ -177,22 +192,31 @@ impl std::fmt::Debug for Error {
 /// How much of a console is shown, in lines.
 const CONSOLE_LINES: usize = 30;
 
+/// Memory in bytes that all kernels but those with checks on boot with. Some need half of it, or less.
+const ENOUGH: u64 = 64 << 20;
+
 /// What to do about a guest that ended before it was up.
-fn another_kernel(phase: Phase, booted: &str) -> String {
+fn another_kernel(phase: Phase, end: &GuestEnd) -> String {
+    let memory = match end.mem < ENOUGH {
+        true => format!("With its {} MiB of memory it may lack more: raise {MEM}. ", end.mem >> 20),
+        false => String::new(),
+    };
     match phase {
         Phase::Booting | Phase::SettingUp => format!(
-            "; the end of its console says why. {DOCTOR}. If it is the kernel: \
-             {ANOTHER_KERNEL}. The kernel is {booted}"
+            "; the end of its console says why. {memory}{DOCTOR}. If it is the kernel: \
+             {ANOTHER_KERNEL}. The kernel is {}",
+            end.booted
         ),
         Phase::Running | Phase::Stopping => String::new(),
     }
 }
 
 /// What to do about a guest that is not up in time.
-fn longer_boot(phase: Phase, booted: &str) -> String {
+fn longer_boot(phase: Phase, of_boot: bool, booted: &str) -> String {
+    let limit = if of_boot { "UML_TEST_BOOT_TIMEOUT" } else { "the guest's time limit" };
     match phase {
         Phase::Booting | Phase::SettingUp => format!(
-            "; raise that limit if the host is that slow (of the boot by UML_TEST_BOOT_TIMEOUT), or \
+            "; raise {limit} if the host is that slow, or \
              choose another kernel: `cargo uml kernel list` (from the cargo-uml package) has them. \
              The kernel is {booted}"
         ),
@@ -215,6 +239,8 @@ pub struct GuestEnd {
     pub panic_message: Option<String>,
     /// The end of its console, 64 KiB at most.
     pub console: String,
+    /// The guest's memory in bytes.
+    pub mem: u64,
     /// Which kernel it was: its path, and how it was found.
     pub booted: String,
 }
@@ -227,7 +253,7 @@ impl std::fmt::Display for GuestEnd {
             ChannelEnd::AgentFailed(message) => write!(f, "its agent failed: {message}")?,
         }
         if let Some(kernel) = &self.kernel {
-            write!(f, "; kernel process: {kernel}")?;
+            write!(f, "; kernel process: {kernel}{}", killed_by_the_host(*kernel))?;
         }
         if let Some(message) = &self.panic_message {
             write!(f, "; kernel panic: {message}")?;

@@ -29,8 +29,8 @@
 //!
 //! - It is root with all capabilities, in a session of its own, with the host's environment (and
 //!   the sbin directories on `PATH`) and working directory. Its standard input is empty. Its umask and its
-//!   limits of open files (1,048,576 at most), of the stack and of core files are those of the process on the
-//!   host; its other limits are the guest's own.
+//!   limits of open files (1,048,576 at most), of the stack, of core files and of CPU time are those of the process
+//!   on the host; its other limits are the guest's own.
 //! - `/` is the host's filesystem: tools, libraries, fixtures and sources are where they are on
 //!   the host, as far as the host's user may read them. **What the test writes goes to memory and
 //!   is gone with the guest.** Only the directories given as `rw_dir` are the host's own, without
@@ -196,7 +196,7 @@ pub use outcome::{ChannelEnd, Infrastructure, KernelExit, Outcome, Phase, TestFa
 pub use record::Record;
 pub use stream::OutputStream;
 pub use uml_test_macros::{main, uml_test};
-pub use uml_test_protocol::{Exit, Failure, OomKill, TerminalSize};
+pub use uml_test_protocol::{Exit, Failure, OomKill, TerminalSettings, TerminalSize};
 pub use usage::{ProgramEnd, Usage};
 pub use vm::{Child, Command, Vm};
 #[doc(hidden)]

@@ -2,7 +2,9 @@
 //!
 //! Public for `cargo uml`, which says the same; hidden from the documentation.
 
-use uml_test_protocol::Failure;
+use uml_test_protocol::{Exit, Failure};
+
+use crate::outcome::KernelExit;
 
 /// What to do about a kernel that was found and does not do. `cargo uml setup` would keep it where
 /// it is the user's own choice.
@@ -13,6 +15,20 @@ pub const ANOTHER_KERNEL: &str = "`cargo uml kernel build` (from the cargo-uml p
 /// What to do where no kernel may boot: containers that forbid ptrace or seccomp, for one.
 pub(crate) const DOCTOR: &str =
     "`cargo uml doctor` (from the cargo-uml package) tells whether this host lets kernels run";
+
+/// The settings of a guest's memory.
+pub(crate) const MEM: &str = "`mem`, UML_TEST_MEM or `cargo uml`'s --mem";
+
+/// Why a kernel process may have been killed, which follows how it ended.
+pub(crate) fn killed_by_the_host(kernel: KernelExit) -> &'static str {
+    match kernel.exit {
+        Some(Exit::Signal(9)) => {
+            "; somebody on the host killed it: its own shortage of memory, or that of a container's or \
+             job's limit, does (the host's kernel log has that), and so does a limit of CPU time (`ulimit -t`)"
+        }
+        _ => "",
+    }
+}
 
 /// From mount(2): no such filesystem. The number is the guest's, of x86-64 Linux.
 const ENODEV: i32 = 19;

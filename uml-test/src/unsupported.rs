@@ -12,7 +12,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use libtest_mimic::{Arguments, Completion, Trial};
-use uml_test_protocol::TerminalSize;
+use uml_test_protocol::{TerminalSettings, TerminalSize};
 
 use crate::builder::VmBuilder;
 use crate::case::{ShouldPanic, TestCase, TestReturn};
@@ -189,6 +189,7 @@ impl<'vm> Command<'vm> {
     pub fn attach_terminal(
         &mut self,
         _: TerminalSize,
+        _: Option<TerminalSettings>,
         _: Receiver<TerminalSize>,
     ) -> Result<ProgramEnd, Error> {
         match self.0 {}

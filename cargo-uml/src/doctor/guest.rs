@@ -50,7 +50,10 @@ fn boot(host: &Host, builder: VmBuilder) -> Result<String, Error> {
 /// What to do about a guest that did not come up. Other ways to boot it tell what is in the way.
 fn remedy(host: &Host, error: &Error) -> String {
     match error {
-        Error::Kernel(_) | Error::RunDirectory { .. } | Error::Config(_) => {
+        Error::Kernel(_)
+        | Error::RunDirectory { .. }
+        | Error::FileSize { .. }
+        | Error::Config(_) => {
             return "see the message".to_owned();
         }
         Error::Unprotected { .. } => {

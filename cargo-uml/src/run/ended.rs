@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 use nix::errno::Errno;
-use nix::sys::signal::{SigHandler, Signal, kill, signal};
-use nix::unistd::Pid;
+use nix::sys::signal::{SigHandler, Signal, raise, signal};
 use uml_test::{Error, Vm};
 
 use super::guest::{console_file, console_of};
@@ -169,9 +168,9 @@ impl Ended {
 }
 
 /// What the exit code says of a run without a verdict.
-fn exit_code(error: &anyhow::Error) -> u8 {
+pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<Error>() {
-        Some(Error::TimedOut { .. }) => EXIT_TIMED_OUT,
+        Some(Error::TimedOut { of_boot: false, .. }) => EXIT_TIMED_OUT,
         Some(Error::Refused(failure)) => exit_code_of(Errno::from_raw(failure.errno)),
         _ => EXIT_NO_VERDICT,
     }
@@ -218,7 +217,8 @@ pub(super) fn die_of(number: i32) -> ! {
         let _ = nix::sys::prctl::set_dumpable(false);
         // SAFETY: the default action runs no code of ours.
         let _ = unsafe { signal(fatal, SigHandler::SigDfl) };
-        let _ = kill(Pid::this(), fatal);
+        // To this thread: one that dumps core would be for another one to take, while this one goes on.
+        let _ = raise(fatal);
     }
     // A real-time signal, as shells say it.
     std::process::exit(128 + number)

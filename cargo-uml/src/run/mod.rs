@@ -37,7 +37,7 @@ use self::guest::Streams;
 use self::isolate::Isolated;
 use self::options::{GuestOptions, RunnerOptions};
 use self::program::Program;
-use crate::error::{EXIT_HARNESS_FAILED, EXIT_NO_VERDICT, EXIT_NOT_EXECUTABLE};
+use crate::error::{EXIT_HARNESS_FAILED, EXIT_NOT_EXECUTABLE};
 use crate::report::Reporter;
 
 #[derive(Debug, clap::Args)]
@@ -254,7 +254,7 @@ fn no_verdict(error: &anyhow::Error, reporter: &Reporter) -> ! {
     if let Some(note) = guest::console_of(error) {
         reporter.note(format_args!("cargo uml: {note}"));
     }
-    std::process::exit(EXIT_NO_VERDICT.into())
+    std::process::exit(ended::exit_code(error).into())
 }
 
 /// Becomes the program, for which cargo is as ever.

@@ -9,7 +9,7 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
 use signal_hook::iterator::Signals;
-use uml_test::{Command, Error, ProgramEnd, TerminalSize};
+use uml_test::{Command, Error, ProgramEnd, TerminalSettings, TerminalSize};
 
 use super::ended::die_of;
 
@@ -25,6 +25,7 @@ pub(crate) fn run(command: &mut Command<'_>) -> anyhow::Result<Result<ProgramEnd
         .context("could not listen to signals")?;
     let raw = Raw::enter().context("could not prepare the terminal")?;
     let original = raw.original.clone();
+    let settings = settings(&original);
     let handle = signals.handle();
     let listener = std::thread::spawn(move || {
         for number in signals.forever() {
@@ -43,7 +44,7 @@ pub(crate) fn run(command: &mut Command<'_>) -> anyhow::Result<Result<ProgramEnd
             }
         }
     });
-    let result = command.attach_terminal(size(), resized);
+    let result = command.attach_terminal(size(), Some(settings), resized);
     // First: it makes the terminal raw again when this process is continued.
     handle.close();
     let _ = listener.join();
@@ -84,6 +85,16 @@ fn make_raw(original: &Termios) -> nix::Result<()> {
     let mut raw = original.clone();
     cfmakeraw(&mut raw);
     tcsetattr(io::stdin(), SetArg::TCSADRAIN, &raw)
+}
+
+/// As a guest takes them.
+fn settings(termios: &Termios) -> TerminalSettings {
+    TerminalSettings {
+        input: termios.input_flags.bits(),
+        output: termios.output_flags.bits(),
+        local: termios.local_flags.bits(),
+        characters: termios.control_chars,
+    }
 }
 
 /// The terminal's size; zeros where it has none.

@@ -278,7 +278,10 @@ fn with_limits_that_are_too_low() {
     // In units of 512 bytes or 1 KiB, depending on the shell: at most 10 MiB.
     let report_of = |limit: &str| report(&mut doctor_after(limit, cache.path()), NO_GUEST);
     let small_files = report_of("ulimit -f 10240");
-    contains(&found(&small_files, "limits", "failed"), &["RLIMIT_FSIZE", "128 MiB", "ulimit -Hf"]);
+    contains(
+        &found(&small_files, "limits", "failed"),
+        &["RLIMIT_FSIZE", "131072 KiB", "ulimit -Hf"],
+    );
     found(&small_files, "guest", "failed");
     let small_space = report_of("ulimit -v 102400");
     contains(&found(&small_space, "limits", "failed"), &["100 MiB of address space", "ulimit -v"]);

@@ -1,8 +1,11 @@
 //! What is left of a run that ended badly: the console, what the program wrote, and why it ended.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::Command;
+
+use nix::sys::signal::Signal;
 
 use crate::fixture::{forgo, real_kernel};
 use crate::package::{output, text, uml};
@@ -20,15 +23,44 @@ fn a_guest_that_hangs_while_booting_leaves_its_console() {
                          int main(void) { dprintf(4, \"it hangs here\\n\"); for (;;) sleep(1); }\n";
     let dir = tempfile::tempdir().unwrap();
     let kernel = compiled(dir.path(), HANGS, &["-static"]);
-    let said =
-        output(uml(&["exec", "--timeout=2s", "--keep", "--kernel"]).arg(&kernel).arg("true"));
+    let mut exec = uml(&["exec", "--keep", "--kernel"]);
+    let said = output(exec.arg(&kernel).arg("true").env("UML_TEST_BOOT_TIMEOUT", "2s"));
     assert_eq!(said.status.code(), Some(125), "{}", text(&said));
     let shown = text(&said);
     let quoted = "---- last lines of the guest's console ----\nit hangs here\n";
     assert!(shown.contains("still booting after 2s") && shown.contains(quoted), "{shown}");
+    assert!(shown.contains("raise UML_TEST_BOOT_TIMEOUT"), "{shown}");
     let console = kept_console(&shown);
     assert_eq!(fs::read_to_string(&console).unwrap(), "it hangs here\n");
     fs::remove_file(console).unwrap();
+
+    // Its own limit is one, also where it passes while it boots.
+    let said = output(uml(&["exec", "--timeout=1s", "--kernel"]).arg(&kernel).arg("true"));
+    assert_eq!(said.status.code(), Some(124), "{}", text(&said));
+    assert!(!text(&said).contains("UML_TEST_BOOT_TIMEOUT"), "{}", text(&said));
+}
+
+/// The limits of the host, as a shell sets them: a program's end is its own, and what keeps a guest from coming up is
+/// named.
+#[test]
+fn limits_of_the_host_are_no_faults_of_a_program() {
+    let limited = |limit: &str, program: &[&str]| {
+        let script = format!("ulimit {limit} && exec \"$0\" exec \"$@\"");
+        let mut command = Command::new("bash");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_cargo-uml")]).args(program);
+        output(command.env("UML_TEST_KERNEL", real_kernel()))
+    };
+    let said = limited("-St 1", &["sh", "-c", "while :; do :; done"]);
+    assert_eq!(said.status.signal(), Some(Signal::SIGXCPU as i32), "{}", text(&said));
+    let said = limited("-t 2", &["sh", "-c", "while :; do :; done"]);
+    assert_eq!(said.status.signal(), Some(Signal::SIGKILL as i32), "{}", text(&said));
+    for limit in ["-f 100", "-f 100000", "-Sf 100"] {
+        let said = limited(limit, &["true"]);
+        assert_eq!(said.status.code(), Some(125), "{limit}: {}", text(&said));
+        assert!(text(&said).contains("RLIMIT_FSIZE"), "{limit}: {}", text(&said));
+    }
+    // What the host allows is enough.
+    assert!(limited("-f 262144", &["--mem", "256M", "true"]).status.success());
 }
 
 /// Writes a file by way of memory, so that the host has nothing of it before it is written back. Then it ends with a
@@ -93,6 +125,6 @@ fn a_pretended_lack_of_memory_is_none() {
     let pretends =
         "echo \"Out of memory: Killed process $$ (sh) total-vm:1kB\" > /dev/kmsg; kill -9 $$";
     let said = output(&mut uml(&["exec", "sh", "-c", pretends]));
-    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&said.status), Some(9));
+    assert_eq!(said.status.signal(), Some(9));
     assert!(!text(&said).contains("--mem"), "{}", text(&said));
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use nix::sys::termios::{LocalFlags, tcgetattr};
@@ -17,7 +17,20 @@ const PATIENCE: u64 = 60_000;
 
 /// A shell that has shown its first prompt. What is typed is echoed: what is looked for must not be in it.
 fn shell(run_dir: &str) -> PtySession {
-    let mut command = uml(&["shell"]);
+    shell_after("true", run_dir)
+}
+
+/// The same, after a command that sets this terminal.
+fn shell_after(set: &str, run_dir: &str) -> PtySession {
+    let uml = uml(&[]);
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("{set} && exec \"$0\" shell")]).arg(uml.get_program());
+    for (name, value) in uml.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
     command.env("SHELL", "/bin/sh").env("PS1", "ready> ").env("TERM", "xterm").env("ENV", "");
     command.env("UML_TEST_RUN_DIR", run_dir);
     let mut session = spawn_command(command, Some(PATIENCE)).unwrap();
@@ -106,6 +119,25 @@ fn a_terminal_with_job_control_and_sizes() {
     assert_eq!(left.len(), 0, "{left:?}");
 }
 
+/// As over ssh: what somebody has set with `stty` here is set there.
+#[test]
+fn the_terminals_settings_are_those_of_this_one() {
+    let dir = tempfile::Builder::new().prefix("shell-").tempdir_in("/dev/shm").unwrap();
+    let here = "stty intr ^X erase ^H -ixon iutf8 tostop -echoctl";
+    let mut session = shell_after(here, dir.path().to_str().unwrap());
+    run(&mut session, "stty -a | tr '\\n' ' '", "intr = ^X;");
+    for setting in ["erase = ^H;", " -ixon ", " iutf8 ", " tostop ", " -echoctl "] {
+        session.exp_string(setting).unwrap_or_else(|error| panic!("{setting}: {error}"));
+    }
+    // One key erases one letter, of however many bytes.
+    run(&mut session, "echo li''stens; head -n 1 | od -An -tx1", "listens");
+    session.send("a\u{e9}\u{8}b\n").unwrap();
+    session.flush().unwrap();
+    session.exp_string("61 62 0a").unwrap();
+    session.send_line("exit").unwrap();
+    session.exp_eof().unwrap();
+}
+
 #[test]
 fn a_terminal_that_nobody_had_open_is_there_again() {
     let dir = tempfile::Builder::new().prefix("shell-").tempdir_in("/dev/shm").unwrap();
@@ -121,7 +153,7 @@ fn a_terminal_that_nobody_had_open_is_there_again() {
 
 #[test]
 fn a_signal_from_elsewhere_leaves_the_terminal_as_it_was() {
-    for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT] {
+    for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
         let dir = tempfile::Builder::new().prefix("shell-").tempdir_in("/dev/shm").unwrap();
         let mut session = shell(dir.path().to_str().unwrap());
         let terminal = session.process().get_file_handle().unwrap();

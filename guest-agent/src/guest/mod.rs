@@ -10,6 +10,8 @@ mod completion;
 mod kernel_log;
 mod modules;
 mod mounts;
+mod name;
+mod proc;
 mod process;
 mod setup;
 mod spawn;

@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MntFlags, MsFlags};
 use uml_test_protocol::{Failure, Setup};
 
-use super::modules;
+use super::{modules, name, proc};
 
 /// Where the pieces are put together, in the first root filesystem.
-const STAGE: &str = "/stage";
+pub(super) const STAGE: &str = "/stage";
 /// The overlay: the guest's root to be.
 const NEW_ROOT: &str = "/stage/root";
 /// The overlay once more, with nothing mounted over it: where kept paths are taken from.
@@ -22,7 +22,8 @@ const BARE_ROOT: &str = "/stage/bare";
 /// The host's directory of the kernel's modules.
 const MODULES: &str = "/stage/modules";
 
-const NO_EXTRAS: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
+pub(super) const NO_EXTRAS: MsFlags =
+    MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
 
 /// Filesystems that are mounted where the kernel has them: (type, place, flags, options).
 const OPTIONAL: &[(&str, &str, MsFlags, Option<&str>)] = &[
@@ -50,7 +51,7 @@ const FRESH: &[(&str, &str)] =
 pub(super) fn set_up(wanted: &Setup) -> Result<(), Failure> {
     let keep: Vec<&Path> = wanted.keep.iter().map(|path| as_path(path)).collect();
     assemble_root(wanted.modules.as_ref().map(|dir| as_path(dir)))?;
-    mount_made("proc", &in_root("proc"), NO_EXTRAS, None)?;
+    proc::set_up(Path::new(NEW_ROOT))?;
     mount_made("sysfs", &in_root("sys"), NO_EXTRAS, None)?;
     populate_dev()?;
     if wanted.modules.is_some() {
@@ -73,6 +74,7 @@ pub(super) fn set_up(wanted: &Setup) -> Result<(), Failure> {
         bind_back(path)?;
     }
     enter_root()?;
+    name::put_into_files();
     // Only now: on the way to such a place may be links with absolute targets.
     for dir in &wanted.rw_dirs {
         let target = as_path(&dir.guest);
@@ -215,7 +217,7 @@ where
 }
 
 /// Mounts a filesystem on a directory that a host may lack (a minimal container): then it is made, in the upper layer.
-fn mount_made(
+pub(super) fn mount_made(
     kind: &str,
     target: &Path,
     flags: MsFlags,
@@ -322,7 +324,7 @@ fn as_path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }
 
-fn failed(operation: &str, path: &Path, error: &io::Error) -> Failure {
+pub(super) fn failed(operation: &str, path: &Path, error: &io::Error) -> Failure {
     Failure::new(operation, path.as_os_str().as_bytes(), error.raw_os_error().unwrap_or(0))
 }
 

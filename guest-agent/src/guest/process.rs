@@ -113,8 +113,8 @@ impl Process {
                 self.stdin = Some(Stdin::new(ours.into()));
                 Ok(theirs)
             }
-            SpawnInput::Terminal(size) => {
-                let (ours, theirs) = terminal::open(size, &opened.terminals)?;
+            SpawnInput::Terminal(size, settings) => {
+                let (ours, theirs) = terminal::open(size, settings, &opened.terminals)?;
                 let copy = || ours.try_clone().map_err(not_duplicated);
                 self._peer = Some(theirs.try_clone().map_err(not_duplicated)?);
                 self.outputs.push((Stream::Stdout, copy()?));

@@ -15,10 +15,7 @@ use nix::sys::stat::Mode;
 use uml_test_protocol::{Bytes, Failure, Setup};
 
 use super::kernel_log::KernelLog;
-use super::mounts;
-
-/// The name every guest has.
-const HOSTNAME: &str = "uml-test";
+use super::{mounts, name};
 
 /// Console log level 7: warnings and notices show, debug messages do not. `quiet` on the command
 /// line keeps the boot off the console, and would keep off what a test provokes too.
@@ -45,8 +42,7 @@ pub(super) fn set_up(wanted: &Setup) -> Result<Opened, Failure> {
     mounts::set_up(wanted)?;
     // From here on it is for programs, which inherit it: nothing more is made by the agent.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(wanted.umask));
-    nix::unistd::sethostname(HOSTNAME)
-        .map_err(|errno| Failure::new("set the hostname to", HOSTNAME, errno as i32))?;
+    name::set()?;
     loopback_up()?;
     as_an_init_system_does();
     promise_memory();

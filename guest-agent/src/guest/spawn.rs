@@ -139,6 +139,7 @@ fn rlimit(limit: &Limit) -> (libc::c_long, libc::rlimit64) {
         Resource::OpenFiles => libc::RLIMIT_NOFILE,
         Resource::Stack => libc::RLIMIT_STACK,
         Resource::Core => libc::RLIMIT_CORE,
+        Resource::Cpu => libc::RLIMIT_CPU,
     };
     let (rlim_cur, rlim_max) = (limit.soft, limit.hard);
     // A number whose type the C libraries differ in.

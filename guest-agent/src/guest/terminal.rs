@@ -7,11 +7,16 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
-use uml_test_protocol::{Failure, TerminalSize};
+use nix::sys::termios::{self, InputFlags, LocalFlags, OutputFlags, SetArg, Termios};
+use uml_test_protocol::{Failure, TerminalSettings, TerminalSize};
 
 /// Makes a terminal of this size in `terminals`, which is `/dev/pts`. The first end is the agent's,
 /// and never blocks; the second is the process's.
-pub(super) fn open(size: TerminalSize, terminals: &OwnedFd) -> Result<(File, OwnedFd), Failure> {
+pub(super) fn open(
+    size: TerminalSize,
+    settings: Option<TerminalSettings>,
+    terminals: &OwnedFd,
+) -> Result<(File, OwnedFd), Failure> {
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
     let master = openat(terminals, "ptmx", flags, Mode::empty());
     let master: File =
@@ -27,7 +32,19 @@ pub(super) fn open(size: TerminalSize, terminals: &OwnedFd) -> Result<(File, Own
     let peer = unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) };
     let peer = Errno::result(peer).map_err(|errno| failed("open", errno))?;
     // SAFETY: the call made this descriptor; nobody else owns it.
-    Ok((master, unsafe { OwnedFd::from_raw_fd(peer) }))
+    let peer = unsafe { OwnedFd::from_raw_fd(peer) };
+    settings.map_or(Ok(()), |settings| set(&peer, settings))?;
+    Ok((master, peer))
+}
+
+/// Gives a terminal these settings. The speed and the bits of a character are of no matter to it.
+fn set(terminal: &OwnedFd, settings: TerminalSettings) -> Result<(), Failure> {
+    let mut termios: Termios = termios::tcgetattr(terminal).map_err(|e| failed("read", e))?;
+    termios.input_flags = InputFlags::from_bits_retain(settings.input);
+    termios.output_flags = OutputFlags::from_bits_retain(settings.output);
+    termios.local_flags = LocalFlags::from_bits_retain(settings.local);
+    termios.control_chars = settings.characters;
+    termios::tcsetattr(terminal, SetArg::TCSANOW, &termios).map_err(|e| failed("set", e))
 }
 
 /// Gives a terminal another size; its foreground process group gets a SIGWINCH.

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::personality::{self, Persona};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal};
 use nix::unistd::{ForkResult, Pid};
 use uml_test_protocol::supervision::{Boot, CONSOLE_FD, CONTROL_FD, Protection};
 use uml_test_protocol::{Exit, Failure, codec};
@@ -250,6 +250,11 @@ impl Launch {
         // Every host file that the guest has open is a descriptor here, and guest memory a file.
         // Of descriptors the supervisor has as many as there may be already.
         super::raise_limit(Resource::RLIMIT_FSIZE);
+        // A guest's program has such a limit of its own, and is told there that it has reached it.
+        super::raise_limit(Resource::RLIMIT_CPU);
+        // What a guest writes to the host and is too large is an error of its write.
+        // SAFETY: no code of ours runs at that signal.
+        let _ = unsafe { nix::sys::signal::signal(Signal::SIGXFSZ, SigHandler::SigIgn) };
         // User Mode Linux wants its addresses fixed. It would do that itself, and then execute its file once more.
         let _ = personality::set(Persona::ADDR_NO_RANDOMIZE);
         // A CPU that went away since is no reason not to run.

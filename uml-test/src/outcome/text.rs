@@ -4,7 +4,7 @@ use std::fmt;
 
 use uml_test_protocol::Exit;
 
-use crate::remedy::{ANOTHER_KERNEL, DOCTOR, of_set_up};
+use crate::remedy::{ANOTHER_KERNEL, DOCTOR, killed_by_the_host, of_set_up};
 
 use super::{Infrastructure, KernelExit, Outcome, Phase, TestFailure};
 
@@ -80,8 +80,8 @@ impl fmt::Display for Infrastructure {
                 write!(
                     f,
                     "; what it said is below. A kernel that is not User Mode Linux, lacks hostfs, or \
-                     was built for a newer C library ends so: {ANOTHER_KERNEL}. So does one whose \
-                     memory file, in the run directory, finds no room, or whose host forbids what \
+                     was built for a newer C library ends so: {ANOTHER_KERNEL}. So does one that has \
+                     little memory (`mem`), whose memory file, in the run directory, finds no room, or whose host forbids what \
                      it needs: {DOCTOR}"
                 )
             }
@@ -111,13 +111,7 @@ impl fmt::Display for Infrastructure {
             }
             Self::KernelDied(kernel) => {
                 write!(f, "the kernel process ended, neither by power-off nor by panic: {kernel}")?;
-                match kernel.exit {
-                    Some(Exit::Signal(9)) => f.write_str(
-                        "; somebody on the host killed it: its own shortage of memory, or that of a \
-                         container's or job's limit, does (the host's kernel log has that)",
-                    ),
-                    _ => Ok(()),
-                }
+                f.write_str(killed_by_the_host(*kernel))
             }
             Self::HostOutOfSpace => f.write_str(
                 "the filesystem of the run directory has no room left for the guest's memory; free \

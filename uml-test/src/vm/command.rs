@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output};
 use std::sync::mpsc::Receiver;
 
-use uml_test_protocol::{Bytes, EnvChanges, Spawn, SpawnInput, TerminalSize};
+use uml_test_protocol::{Bytes, EnvChanges, Spawn, SpawnInput, TerminalSettings, TerminalSize};
 
 use super::attached::{self, Input};
 use super::{Child, Vm};
@@ -18,7 +18,7 @@ use crate::usage::ProgramEnd;
 
 /// A program to run in a guest, in the manner of [`std::process::Command`].
 ///
-/// It starts with the environment, the umask and the limits of open files, stack and core files that
+/// It starts with the environment, the umask and the limits of open files, stack, core files and CPU time that
 /// this process had when the guest was booted, with this process's working directory, and with an
 /// empty standard input. It runs as root, in a session of its own that it does not lead.
 #[derive(Clone, Debug)]
@@ -192,7 +192,8 @@ impl<'vm> Command<'vm> {
     /// What is written to that goes to this process's standard output; what this process's
     /// standard input has is typed there, byte by byte: a terminal has to be in raw mode.
     ///
-    /// `resized` has further sizes of the terminal. The program's environment says what kind of
+    /// That terminal has these settings, as this process's had before it was made raw, or else those
+    /// of a new one; `resized` has further sizes of it. The program's environment says what kind of
     /// terminal it is (`TERM`).
     ///
     /// # Errors
@@ -200,9 +201,10 @@ impl<'vm> Command<'vm> {
     pub fn attach_terminal(
         &mut self,
         size: TerminalSize,
+        settings: Option<TerminalSettings>,
         resized: Receiver<TerminalSize>,
     ) -> Result<ProgramEnd, Error> {
-        let spawn = self.to_spawn(SpawnInput::Terminal(size));
+        let spawn = self.to_spawn(SpawnInput::Terminal(size, settings));
         attached::run(self.vm, spawn, Input::Inherited, OutputStream::write_all, Some(resized))
     }
 

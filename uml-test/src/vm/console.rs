@@ -16,7 +16,7 @@ const TAIL: usize = 64 << 10;
 
 /// How much goes into the file, in bytes: a guest that writes to its console without end must not
 /// fill the host's memory, where the run directory usually lies.
-const FILE_LIMIT: usize = 4 << 20;
+pub(super) const FILE_LIMIT: usize = 4 << 20;
 
 /// A console that is being drained by a thread of its own.
 pub(crate) struct Console {

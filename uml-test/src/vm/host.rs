@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{process, run_dir};
+use super::{limits, process, run_dir};
 use crate::artifacts;
 use crate::builder::VmBuilder;
 use crate::cache;
@@ -72,6 +72,14 @@ impl Host {
             path,
         };
         run_dir::candidates(&self.config).into_iter().map(check).collect()
+    }
+
+    /// Whether files may be as large as a guest needs them.
+    ///
+    /// # Errors
+    /// [`Error::FileSize`].
+    pub fn check_file_size(&self) -> Result<(), Error> {
+        limits::check_file_size(self.config.mem)
     }
 
     /// Executes the agent, of which guests' supervisors are made, and has it do nothing. Says what kind

@@ -84,10 +84,14 @@ pub struct Vm {
     run_dir: PathBuf,
     release: String,
     booted: Found,
+    /// In bytes.
+    mem: u64,
     started: Instant,
     deadline: Option<(Instant, Duration)>,
     has_rw_dirs: bool,
     boot_limit: Duration,
+    /// Whether the limit of its whole life is shorter than that.
+    is_short_lived: bool,
 }
 
 impl Vm {
@@ -103,6 +107,7 @@ impl Vm {
         let needs = cache::needs(kernel);
         let mem = config.mem.max(needs.mem);
         let config = &Config { mem, ..config.clone() };
+        limits::check_file_size(mem)?;
         let run_dir = run_dir::choose(config)?;
         let boot = Boot {
             run_dir: bytes(&run_dir),
@@ -142,11 +147,13 @@ impl Vm {
             run_dir,
             release: String::new(),
             booted,
+            mem,
             started,
             // A limit beyond the clock's range is none.
             deadline: lifetime.and_then(|limit| Some((started.checked_add(limit)?, limit))),
             has_rw_dirs: !config.rw_dirs.is_empty(),
             boot_limit: lifetime.map_or(boot_limit, |limit| limit.min(boot_limit)),
+            is_short_lived: lifetime.is_some_and(|limit| limit < boot_limit),
         })
     }
 
@@ -377,6 +384,7 @@ impl Vm {
                         disk_full: ended.is_some_and(|ended| ended.disk_full),
                         panic_message: panic_message.flatten(),
                         console: self.console(),
+                        mem: self.mem,
                         booted: self.booted.to_string(),
                     }),
                 }
@@ -386,7 +394,8 @@ impl Vm {
 
     fn timed_out(&self, phase: Phase, limit: Duration) -> Error {
         let (booted, console) = (self.booted.to_string(), self.console());
-        Error::TimedOut { phase, limit, booted, console }
+        let of_boot = matches!(phase, Phase::Booting | Phase::SettingUp) && !self.is_short_lived;
+        Error::TimedOut { phase, limit, of_boot, booted, console }
     }
 
     fn lock_kernel(&self) -> std::sync::MutexGuard<'_, KernelProcess> {

@@ -324,6 +324,11 @@ fn without_name(dir: &Path) -> io::Result<OwnedFd> {
     Ok(File::open(format!("/proc/self/fd/{}", writer.as_raw_fd()))?.into())
 }
 
+/// The size of the agent's executable in bytes.
+pub(super) fn agent_size() -> u64 {
+    AGENT.len() as u64
+}
+
 /// A file in memory with this content, at its beginning.
 fn memory_file(name: &CStr, flags: MFdFlags, content: &[u8]) -> io::Result<OwnedFd> {
     let mut file = File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC | flags)?);
