@@ -11,10 +11,10 @@ use crate::config::{Config, Traps};
 const LOOPS_PER_JIFFY: &str = "lpj=7000000";
 
 /// Devices that built-in drivers would make at boot, nbd's alone in 147 ms. Network devices are made on
-/// demand, ram disks by their nodes, null_blk's by configfs, zram's by `/sys/class/zram-control/hot_add`, nbd's and
-/// radios by netlink; or as many as these say if the user's arguments say otherwise. A fresh guest has `lo` alone, and the name
+/// demand, ram disks by their nodes, null_blk's by configfs, zram's by `/sys/class/zram-control/hot_add`, nbd's by
+/// netlink; or as many as these say if the user's arguments say otherwise. A fresh guest has `lo` alone, and the name
 /// `dummy0` is free.
-const NO_IDLE_DEVICES: [&str; 9] = [
+const NO_IDLE_DEVICES: [&str; 8] = [
     "nbd.nbds_max=0",
     "brd.rd_nr=0",
     "null_blk.nr_devices=0",
@@ -22,7 +22,6 @@ const NO_IDLE_DEVICES: [&str; 9] = [
     "dummy.numdummies=0",
     "bonding.max_bonds=0",
     "ifb.numifbs=0",
-    "mac80211_hwsim.radios=0",
     "fb_tunnels=none", // gre0, sit0, tunl0 and so on, again in each network namespace
 ];
 

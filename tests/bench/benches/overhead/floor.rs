@@ -94,7 +94,6 @@ impl Floor {
             .args(["noreboot", "seccomp=auto"])
             .args(["nbd.nbds_max=0", "brd.rd_nr=0", "null_blk.nr_devices=0", "zram.num_devices=0"])
             .args(["dummy.numdummies=0", "bonding.max_bonds=0", "ifb.numifbs=0", "fb_tunnels=none"])
-            .arg("mac80211_hwsim.radios=0")
             .env("TMPDIR", self.dir.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -4,7 +4,6 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::Path;
 
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{
@@ -132,19 +131,6 @@ fn family(generic: &Netlink, name: &str) -> io::Result<u16> {
     let said = generic.request(GENL_ID_CTRL, 0, ask)?;
     let id = attribute(&said[4..], FAMILY_ID);
     Ok(u16::from_ne_bytes([id[0], id[1]]))
-}
-
-#[uml_test(config = ["CONFIG_MAC80211_HWSIM"])]
-fn a_radio_comes_when_it_is_asked_for() -> io::Result<()> {
-    const NEW_RADIO: u8 = 4;
-    assert!(index_of("wlan0").is_err());
-    let generic = Netlink::open(SockProtocol::NetlinkGeneric)?;
-    let simulator = family(&generic, "MAC80211_HWSIM")?;
-    // It is answered by the radio's number, as if that were an error.
-    let _ = generic.request(simulator, 0, Fields::new().u8(NEW_RADIO).u8(1).u16(0));
-    let wireless = Path::new("/sys/class/net/wlan0/phy80211");
-    assert!(index_of("wlan0").is_ok() && wireless.exists());
-    Ok(())
 }
 
 #[uml_test(config = ["CONFIG_TUN"])]
