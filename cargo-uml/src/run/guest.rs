@@ -54,7 +54,7 @@ pub(crate) fn run(
     options: &GuestOptions,
     program: &OsStr,
     arguments: &[OsString],
-    variables: &[(&str, &str)],
+    variables: &[(&str, &OsStr)],
     streams: Streams,
 ) -> anyhow::Result<(Ended, Found)> {
     let guest = Guest::boot(options, program)?;

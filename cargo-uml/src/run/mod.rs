@@ -9,6 +9,7 @@ mod judge;
 mod junit;
 mod libtest;
 mod listener;
+mod merged_doctests;
 mod options;
 mod own_output;
 mod parent;
@@ -249,6 +250,7 @@ fn directly(
     for name in cargo::variables() {
         command.env_remove(name);
     }
+    command.envs(merged_doctests::variable(program));
     let error = command.args(arguments).envs(settings.iter().cloned()).exec();
     reporter.note(format_args!("cargo uml: could not run {}: {error}", program.display()));
     std::process::exit(guest::exit_code_of(Errno::try_from(error).unwrap_or(Errno::EIO)).into())

@@ -13,6 +13,7 @@ mod isolate;
 mod kernels;
 mod killed;
 mod matrix;
+mod merged_doctests;
 mod mirror;
 mod nonblocking;
 mod package;
