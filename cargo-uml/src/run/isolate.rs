@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::iter;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use std::{io, iter};
 
 use clap::Parser;
 use libtest_mimic::{Completion, Failed, Trial};
@@ -21,7 +21,7 @@ use super::libtest::{self, LibtestArguments};
 use super::listener::{Listener, Said};
 use super::options::{GuestOptions, RunnerOptions};
 use super::watch::{Found, Watch};
-use super::{junit, program, record};
+use super::{broken_output, junit, program, record, whole};
 use crate::report::Reporter;
 
 /// How a test ended.
@@ -149,7 +149,11 @@ pub(crate) fn run(
         Trial::ignorable_test(test.name.clone(), run).with_ignored_flag(test.is_ignored)
     });
     let report = arguments.for_report()?;
-    let has_failed = libtest_mimic::run(&report, trials.collect()).has_failed();
+    let end = {
+        let binary = Arc::clone(&binary);
+        move |error| binary.end_unshown(error, reporter)
+    };
+    let has_failed = broken_output::run(&report, trials.collect(), end).has_failed();
     taken(&binary.behind).show(reporter);
     if let Some(path) = &options.test.junit {
         let mut results = taken(&binary.results);
@@ -222,6 +226,17 @@ fn list(
 }
 
 impl Binary {
+    /// Ends this process, as nobody is left to read the results, or they can't be written.
+    fn end_unshown(&self, error: io::Error, reporter: &Reporter) -> ! {
+        let is_closed = error.kind() == io::ErrorKind::BrokenPipe;
+        let error = anyhow::Error::from(error).context("could not write the results to stdout");
+        whole::report_untried(&self.options, &self.program, format!("{error:#}"), reporter);
+        if is_closed {
+            guest::die_of(libc::SIGPIPE); // as `exec` ends then
+        }
+        super::no_verdict(&error, reporter)
+    }
+
     /// Runs a test, and keeps its result.
     fn run(&self, test: &Listed, reporter: &Reporter) -> Result<Completion, Failed> {
         let name = &*test.name;

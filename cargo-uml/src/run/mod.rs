@@ -1,6 +1,7 @@
 //! Programs that know nothing of uml-test, in guests: `exec`, `shell`, and cargo's own commands with [`runner`] between
 //! cargo and what it starts.
 
+mod broken_output;
 pub(crate) mod cargo;
 mod github;
 mod guest;
