@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, CommandFactory, FromArgMatches};
 use serde::{Deserialize, Serialize};
 use uml_test::config::rw_dirs;
@@ -22,7 +23,7 @@ pub(super) const VARIABLE: &str = "CARGO_UML_OPTIONS";
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
 pub(crate) struct GuestOptions {
     /// Kernel to boot: its name or id in the cache, or a path
-    #[arg(long, value_name = "NAME|PATH")]
+    #[arg(long, value_name = "NAME|PATH", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) kernel: Option<String>,
     /// Guest memory, such as 512M or 2G
     #[arg(long, value_name = "SIZE", value_parser = size)]
