@@ -11,7 +11,7 @@ use anyhow::Context;
 use nix::errno::Errno;
 use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::unistd::Pid;
-use uml_test::{Error, OutputStream, ProgramEnd, Vm};
+use uml_test::{Error, OomKill, OutputStream, ProgramEnd, Vm};
 
 use super::options::GuestOptions;
 use super::profiles::{self, Profiles};
@@ -131,10 +131,13 @@ impl Guest {
         let Guest { vm, keeps, keeps_console, profiles } = self;
         // One that outlives its program, or the wait for that, has the host's files to write back.
         let writes_back = keeps && !matches!(result, Err(Error::Gone { .. }));
+        let killed = result.as_ref().ok().and_then(|end| end.other_oom.clone());
         let mut ended = Ended::of(match result {
             Ok(end) => How::Itself { status: end.status, is_out_of_memory: end.oom.is_some() },
             Err(error) => How::Unknown { error: error.into() },
         });
+        // A control group's limit is not the guest's memory.
+        ended.killed = killed.filter(|kill| !kill.cgroup);
         let stopped = match (keeps_console, writes_back) {
             (true, _) => ended.keep_console(vm),
             (false, true) => vm.shutdown(),
@@ -250,6 +253,8 @@ pub(crate) const INFRASTRUCTURE: &str = "infrastructure";
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) how: How,
+    /// Another process, that the guest's kernel ended for lack of memory.
+    killed: Option<OomKill>,
     /// Where the console is kept.
     kept: Option<PathBuf>,
     /// Why the host does not have the console, the program's profiles, or all that it wrote.
@@ -266,7 +271,7 @@ pub(crate) enum How {
 
 impl Ended {
     pub(crate) fn of(how: How) -> Self {
-        Ended { how, kept: None, lost: Vec::new() }
+        Ended { how, killed: None, kept: None, lost: Vec::new() }
     }
 
     /// Shuts the guest down, and keeps its console.
@@ -344,8 +349,16 @@ impl Ended {
             How::Unknown { error } => {
                 notes.push(format!("{error:#}"));
                 notes.extend(console_of(error));
+                notes.extend(is_panic_for_memory(error).then(|| {
+                    "that panic is for lack of memory; give the guest more with --mem".to_owned()
+                }));
             }
         }
+        notes.extend(self.killed.as_ref().map(|OomKill { pid, name, .. }| {
+            format!(
+                "the guest's kernel killed {name} (pid {pid}) for lack of memory; --mem gives the guest more"
+            )
+        }));
         notes
     }
 
@@ -389,6 +402,15 @@ pub(super) fn console_of(error: &anyhow::Error) -> Option<String> {
     let lines: Vec<&str> = error.downcast_ref().and_then(Error::console)?.lines().collect();
     let text = lines[lines.len().saturating_sub(CONSOLE_LINES)..].join("\n");
     (!text.is_empty()).then(|| format!("---- last lines of the guest's console ----\n{text}"))
+}
+
+/// Whether the guest's kernel panicked as it had no memory and nothing to kill, or is told to panic then.
+fn is_panic_for_memory(error: &anyhow::Error) -> bool {
+    let message = error.downcast_ref().and_then(Error::panic_message).unwrap_or_default();
+    // mm/oom_kill.c
+    ["System is deadlocked on memory", "Out of memory: "]
+        .iter()
+        .any(|words| message.contains(words))
 }
 
 /// What the exit code says of a run without a verdict.

@@ -15,12 +15,12 @@ pub(super) fn judge(
     verdict: Option<Verdict>,
     found: &Found,
 ) -> Outcome {
-    let failed = |reason: String| Outcome::Failed { word: ended.word(), reason };
-    let mut reasons = ended.explain();
-    let How::Itself { status, .. } = &ended.how else { return failed(reasons.join("\n")) };
+    let failed_for =
+        |reasons: Vec<String>| Outcome::Failed { word: ended.word(), reason: reasons.join("\n") };
+    let How::Itself { status, .. } = &ended.how else { return failed_for(ended.explain()) };
+    let failed = |reason: String| failed_for([vec![reason], ended.explain()].concat());
     if let Some(signal) = status.signal() {
-        reasons.insert(0, format!("the test binary was killed by signal {signal}"));
-        return failed(reasons.join("\n"));
+        return failed(format!("the test binary was killed by signal {signal}"));
     }
     let good = match &verdict {
         // By its own decision, as it was not listed so.
