@@ -228,6 +228,9 @@ pub enum Event {
         completion: Option<crate::completion::Completion>,
         /// Present when the kernel's out-of-memory killer ended it.
         oom: Option<OomKill>,
+        /// Another process that it has ended, the last one, where this one did not exit with 0 and
+        /// was not the killer's victim itself.
+        other_oom: Option<OomKill>,
         /// What it used.
         usage: Usage,
     },

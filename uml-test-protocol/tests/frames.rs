@@ -20,6 +20,7 @@ fn event() -> impl Strategy<Value = Event> {
             exit: Exit::Code(code),
             completion: Some(Completion::Panicked(message)),
             oom: None,
+            other_oom: None,
             usage: Usage::default(),
         }),
     ]

@@ -13,6 +13,9 @@ pub struct ProgramEnd {
     pub status: ExitStatus,
     /// What the guest's kernel says of the program, if it killed it for lack of memory.
     pub oom: Option<OomKill>,
+    /// The last other process that it killed so, where the program did not exit with 0 and `oom` is
+    /// `None`. Whether that has to do with the program's end is not known.
+    pub other_oom: Option<OomKill>,
 }
 
 /// What a program used, from the guest's `wait4(2)`: it and those of its children that it waited

@@ -19,6 +19,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use anyhow::Context;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use tempfile::TempDir;
 
 use self::cargo::Invocation;
@@ -34,7 +35,7 @@ use crate::run;
 #[derive(Debug, clap::Args)]
 pub(crate) struct MatrixArguments {
     /// A kernel to run the tests with: its name or id in the cache, or a path; repeat it for more
-    #[arg(long = "kernel", value_name = "NAME|PATH", required = true)]
+    #[arg(long = "kernel", value_name = "NAME|PATH", required = true, value_parser = OsStringValueParser::new().try_map(not_empty))]
     kernels: Vec<OsString>,
     /// Run `cargo nextest run` instead of `cargo test`
     #[arg(long)]
@@ -48,6 +49,10 @@ pub(crate) struct MatrixArguments {
     /// Arguments of cargo test, or of cargo nextest run
     #[arg(last = true, value_name = "ARGUMENTS")]
     arguments: Vec<OsString>,
+}
+
+fn not_empty(kernel: OsString) -> Result<OsString, &'static str> {
+    if kernel.is_empty() { Err("expected a kernel's name, id or path") } else { Ok(kernel) }
 }
 
 /// Runs the tests with every kernel and prints the table.

@@ -9,7 +9,7 @@ use std::process::ExitStatus;
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigHandler, Signal, raise, signal};
-use uml_test::{Error, Vm};
+use uml_test::{Error, OomKill, Vm};
 
 use super::guest::{console_file, console_of};
 use super::program;
@@ -25,6 +25,8 @@ pub(crate) const INFRASTRUCTURE: &str = "infrastructure";
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) how: How,
+    /// Another process, that the guest's kernel ended for lack of memory.
+    pub(super) killed: Option<OomKill>,
     /// Where the console is kept.
     kept: Option<PathBuf>,
     /// Why the host does not have the console, the program's profiles, or all that it wrote.
@@ -41,7 +43,7 @@ pub(crate) enum How {
 
 impl Ended {
     pub(crate) fn of(how: How) -> Self {
-        Ended { how, kept: None, lost: Vec::new() }
+        Ended { how, killed: None, kept: None, lost: Vec::new() }
     }
 
     /// Shuts the guest down, and keeps its console.
@@ -127,8 +129,16 @@ impl Ended {
             How::Unknown { error } => {
                 notes.push(format!("{error:#}"));
                 notes.extend(console_of(error));
+                notes.extend(is_panic_for_memory(error).then(|| {
+                    "that panic is for lack of memory; give the guest more with --mem".to_owned()
+                }));
             }
         }
+        notes.extend(self.killed.as_ref().map(|OomKill { pid, name, .. }| {
+            format!(
+                "the guest's kernel killed {name} (pid {pid}) for lack of memory; --mem gives the guest more"
+            )
+        }));
         notes
     }
 
@@ -165,6 +175,15 @@ impl Ended {
             How::Unknown { error, .. } => std::process::exit(exit_code(&error).into()),
         }
     }
+}
+
+/// Whether the guest's kernel panicked as it had no memory and nothing to kill, or is told to panic then.
+fn is_panic_for_memory(error: &anyhow::Error) -> bool {
+    let message = error.downcast_ref().and_then(Error::panic_message).unwrap_or_default();
+    // mm/oom_kill.c
+    ["System is deadlocked on memory", "Out of memory: "]
+        .iter()
+        .any(|words| message.contains(words))
 }
 
 /// What the exit code says of a run without a verdict.

@@ -40,7 +40,7 @@ pub(crate) fn run(
     options: &GuestOptions,
     program: &OsStr,
     arguments: &[OsString],
-    variables: &[(&str, &str)],
+    variables: &[(&str, &OsStr)],
     streams: Streams,
 ) -> anyhow::Result<(Ended, Found)> {
     let guest = Guest::boot(options, program)?;
@@ -115,10 +115,13 @@ impl Guest {
         let Guest { vm, writes_host, keeps_console, profiles } = self;
         // One that outlives its program, or the wait for that, has the host's files to write back.
         let writes_back = writes_host && !matches!(result, Err(Error::Gone { .. }));
+        let killed = result.as_ref().ok().and_then(|end| end.other_oom.clone());
         let mut ended = Ended::of(match result {
             Ok(end) => How::Itself { status: end.status, is_out_of_memory: end.oom.is_some() },
             Err(error) => How::Unknown { error: error.into() },
         });
+        // A control group's limit is not the guest's memory.
+        ended.killed = killed.filter(|kill| !kill.cgroup);
         let stopped = match (keeps_console, writes_back) {
             (true, _) => ended.keep_console(vm),
             (false, true) => vm.shutdown(),

@@ -3,11 +3,12 @@
 //! The binary lists its tests in one guest, as nextest has it do on the host; then each is run by its exact name. The
 //! report and its options are libtest-mimic's, which are libtest's.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use std::{io, iter};
 
 use clap::Parser;
 use libtest_mimic::{Completion, Failed, Trial};
@@ -21,7 +22,7 @@ use super::libtest::{self, LibtestArguments};
 use super::listener::{Listener, Said};
 use super::options::{GuestOptions, RunnerOptions};
 use super::watch::{Found, Watch};
-use super::{junit, program, record};
+use super::{broken_output, junit, program, record, whole};
 use crate::report::Reporter;
 
 /// How a test ended.
@@ -47,10 +48,12 @@ pub(crate) struct TestResult {
 }
 
 /// A test as the binary lists it.
-#[derive(Debug, PartialEq, Eq)]
-struct Listed {
-    name: String,
-    is_ignored: bool,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Listed {
+    pub(super) name: String,
+    /// How many tests have this name: all of them are run by it.
+    pub(super) times: u32,
+    pub(super) is_ignored: bool,
 }
 
 /// A test binary whose tests are to be apart.
@@ -142,12 +145,16 @@ pub(crate) fn run(
         behind: Mutex::default(),
     });
     let trials = tests.iter().map(|test| {
-        let (name, binary) = (test.name.clone(), Arc::clone(&binary));
-        let run = move || binary.run(&name, reporter);
+        let (its, binary) = (test.clone(), Arc::clone(&binary));
+        let run = move || binary.run(&its, reporter);
         Trial::ignorable_test(test.name.clone(), run).with_ignored_flag(test.is_ignored)
     });
     let report = arguments.for_report()?;
-    let has_failed = libtest_mimic::run(&report, trials.collect()).has_failed();
+    let end = {
+        let binary = Arc::clone(&binary);
+        move |error| binary.end_unshown(error, reporter)
+    };
+    let has_failed = broken_output::run(&report, trials.collect(), end).has_failed();
     taken(&binary.behind).show(reporter);
     if let Some(path) = &options.test.junit {
         let mut results = taken(&binary.results);
@@ -182,9 +189,10 @@ fn list(
 ) -> anyhow::Result<Option<Vec<Listed>>> {
     let options = GuestOptions { keep: false, ..options.clone() };
     let guest = Guest::boot(&options, program)?;
-    let names = |flags: &[&str]| -> anyhow::Result<Option<BTreeSet<String>>> {
-        let mut command = guest.command(program, &arguments.selection());
-        let said = command.args(flags).args(["--list", "--format", "terse"]).output()?;
+    let names = |flags: &[&str]| -> anyhow::Result<Option<BTreeMap<String, u32>>> {
+        let mut command = guest.command(program, &[]);
+        command.args(flags).args(["--list", "--format", "terse"]).args(arguments.selection());
+        let said = command.output()?;
         Ok(said.status.success().then(|| libtest::parse_list(&said.stdout)).flatten())
     };
     let all = match (arguments.ignored, arguments.include_ignored) {
@@ -205,26 +213,41 @@ fn list(
         }
     }
     let ignored = match arguments.ignored || arguments.include_ignored {
-        true => BTreeSet::new(), // to be run all the same
+        true => BTreeMap::new(), // to be run all the same
         false => match names(&["--ignored"])? {
             Some(ignored) => ignored,
             None => return Ok(None),
         },
     };
-    let listed = |name: String| Listed { is_ignored: ignored.contains(&name), name };
-    Ok(Some(all.into_iter().map(listed).collect()))
+    let listed = |(name, times): (String, u32)| {
+        let is_ignored = ignored.get(&name) == Some(&times);
+        iter::repeat_n(Listed { name, times, is_ignored }, times as usize)
+    };
+    Ok(Some(all.into_iter().flat_map(listed).collect()))
 }
 
 impl Binary {
+    /// Ends this process, as nobody is left to read the results, or they can't be written.
+    fn end_unshown(&self, error: io::Error, reporter: &Reporter) -> ! {
+        let is_closed = error.kind() == io::ErrorKind::BrokenPipe;
+        let error = anyhow::Error::from(error).context("could not write the results to stdout");
+        whole::report_untried(&self.options, &self.program, format!("{error:#}"), reporter);
+        if is_closed {
+            ended::die_of(libc::SIGPIPE); // as `exec` ends then
+        }
+        super::no_verdict(&error, reporter)
+    }
+
     /// Runs a test, and keeps its result.
-    fn run(&self, name: &str, reporter: &Reporter) -> Result<Completion, Failed> {
+    fn run(&self, test: &Listed, reporter: &Reporter) -> Result<Completion, Failed> {
+        let name = &*test.name;
         let started = Instant::now();
         let (ended, Said { output, verdict, found }) = self.run_in_guest(name);
         let mut notes = Vec::new();
         let outcome = match ended {
             Ok(ended) => {
                 notes.extend(ended.files().map(|note| format!("cargo uml: {name}: {note}")));
-                judge(name, &ended, verdict, &found)
+                judge(test, &ended, verdict, &found)
             }
             Err(error) => {
                 let mut reason = vec![format!("{error:#}")];
@@ -274,8 +297,9 @@ impl Binary {
         };
         // Not captured: what was written before a crash is there, and what children write. An ignored test is here
         // only if it is to run.
-        let arguments = ["--exact", name, "--include-ignored", "--nocapture", "--test-threads=1"];
+        let arguments = ["--exact", "--include-ignored", "--nocapture", "--test-threads=1"];
         let mut command = guest.command(&self.program, &arguments.map(OsString::from));
+        command.args(libtest::last(&[name.into()]));
         let listener = Listener::new(name, self.watch.clone(), self.shows == Shows::AsItComes);
         let listener = Arc::new(Mutex::new(listener));
         if self.shows == Shows::AsItComes

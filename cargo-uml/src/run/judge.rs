@@ -3,23 +3,35 @@
 use std::os::unix::process::ExitStatusExt;
 
 use super::ended::{Ended, How};
-use super::isolate::{Outcome, skipped_itself};
+use super::isolate::{Listed, Outcome, skipped_itself};
 use super::libtest::Verdict;
 use super::watch::Found;
 
 /// What a test's run says. Its harness has to have said so too: a body that ends its process with code 0 has not passed.
-pub(super) fn judge(name: &str, ended: &Ended, verdict: Option<Verdict>, found: &Found) -> Outcome {
-    let failed = |reason: String| Outcome::Failed { word: ended.word(), reason };
-    let mut reasons = ended.explain();
-    let How::Itself { status, .. } = &ended.how else { return failed(reasons.join("\n")) };
+/// libtest-mimic's may have more tests in it than are listed by this name, as its tests have kinds.
+pub(super) fn judge(
+    test: &Listed,
+    ended: &Ended,
+    verdict: Option<Verdict>,
+    found: &Found,
+) -> Outcome {
+    let failed_for =
+        |reasons: Vec<String>| Outcome::Failed { word: ended.word(), reason: reasons.join("\n") };
+    let How::Itself { status, .. } = &ended.how else { return failed_for(ended.explain()) };
+    let failed = |reason: String| failed_for([vec![reason], ended.explain()].concat());
     if let Some(signal) = status.signal() {
-        reasons.insert(0, format!("the test binary was killed by signal {signal}"));
-        return failed(reasons.join("\n"));
+        return failed(format!("the test binary was killed by signal {signal}"));
     }
     let good = match &verdict {
-        Some(Verdict { passed: 1, failed: 0, .. }) => Some(Outcome::Passed),
         // By its own decision, as it was not listed so.
-        Some(Verdict { passed: 0, failed: 0, ignored: 1 }) => Some(Outcome::Ignored),
+        Some(Verdict { passed: 0, failed: 0, ignored }) if *ignored >= test.times => {
+            Some(Outcome::Ignored)
+        }
+        Some(Verdict { passed, failed: 0, ignored })
+            if passed.saturating_add(*ignored) >= test.times =>
+        {
+            Some(Outcome::Passed)
+        }
         _ => None,
     };
     match (status.code(), good, verdict) {
@@ -30,7 +42,7 @@ pub(super) fn judge(name: &str, ended: &Ended, verdict: Option<Verdict>, found: 
         (Some(0), None, Some(verdict)) if verdict == Verdict::default() => {
             failed("the test binary listed this test and did not run it".to_owned())
         }
-        (Some(101), _, Some(verdict)) if verdict.failed == 1 => match found.panic_of(name) {
+        (Some(101), _, Some(verdict)) if verdict.failed > 0 => match found.panic_of(&test.name) {
             Some(panic) => failed(panic.message.clone()),
             None => failed("the test failed".to_owned()),
         },
@@ -57,10 +69,15 @@ mod tests {
     }
 
     fn judged(raw: i32, stdout: &str) -> Outcome {
+        judged_of(1, raw, stdout)
+    }
+
+    fn judged_of(times: u32, raw: i32, stdout: &str) -> Outcome {
+        let test = Listed { name: "a".to_owned(), times, is_ignored: false };
         let mut listener = Listener::new("a", Watch::new(Some("")).unwrap(), false);
         listener.hear(OutputStream::Stdout, stdout.as_bytes());
         let Said { verdict, found, .. } = listener.finish();
-        judge("a", &ended(raw), verdict, &found)
+        judge(&test, &ended(raw), verdict, &found)
     }
 
     #[test]
@@ -75,6 +92,9 @@ mod tests {
         assert_eq!(judged(0, &format!("{PASSED}and more\n")), Outcome::Passed, "a daemon's");
         let ignored = PASSED.replace("1 passed", "0 passed").replace("0 ignored", "1 ignored");
         assert_eq!(judged(0, &ignored), Outcome::Ignored, "by its own decision");
+        let two = PASSED.replace("1 passed", "2 passed");
+        assert_eq!(judged_of(2, 0, &two), Outcome::Passed);
+        assert!(matches!(judged_of(2, 0, PASSED), Outcome::Failed { .. }), "one has not run");
         let said = ignored.replace("... ok", "... ignored (requires root)");
         failed(0, &said, "requires root");
         failed(11, PASSED, "signal 11");

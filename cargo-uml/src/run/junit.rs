@@ -16,6 +16,13 @@ use super::isolate::{Outcome, TestResult};
 /// stays.
 pub(crate) fn begin(path: &Path) -> anyhow::Result<()> {
     let doing = || format!("write the JUnit report {}", path.display());
+    // What is no file might block where it is opened, and a device would be replaced.
+    ensure!(
+        fs::metadata(path).map_or(true, |found| found.is_file()),
+        "{}: is there already, and no regular file: name another file",
+        path.display()
+    );
+    let path = &followed(path).with_context(doing)?;
     match File::open(path) {
         Ok(file) => {
             let is_one = file.metadata().with_context(doing)?.len() == 0
@@ -36,6 +43,7 @@ pub(crate) fn begin(path: &Path) -> anyhow::Result<()> {
 /// Adds the results of a binary to the report in a file. Each is run by a process of its own.
 pub(crate) fn add(path: &Path, binary: &str, results: &[TestResult]) -> anyhow::Result<()> {
     let doing = || format!("write the JUnit report {}", path.display());
+    let path = &followed(path).with_context(doing)?;
     let unfinished = Unfinished::lock(path).with_context(doing)?;
     let mut report = match File::open(path) {
         Ok(file) => Report::deserialize(BufReader::new(file)).with_context(doing)?,
@@ -44,6 +52,18 @@ pub(crate) fn add(path: &Path, binary: &str, results: &[TestResult]) -> anyhow::
     };
     report.add_test_suite(suite(binary, results));
     unfinished.publish(path, &report).with_context(doing)
+}
+
+/// Where a report is, if symbolic links lead there: it takes the place of what they lead to, also where that is nothing
+/// yet, and not theirs.
+fn followed(path: &Path) -> io::Result<PathBuf> {
+    match path.canonicalize() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match path.read_link() {
+            Ok(target) => followed(&path.parent().unwrap_or(path).join(target)),
+            Err(_) => Ok(path.to_owned()),
+        },
+        found => found,
+    }
 }
 
 /// The file beside a report that takes its place when it is written. Until then it is the report's lock, also between
@@ -112,7 +132,11 @@ fn suite(binary: &str, results: &[TestResult]) -> TestSuite {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
     use std::time::Duration;
+
+    use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+    use nix::unistd::mkfifo;
 
     use super::*;
 
@@ -170,6 +194,43 @@ mod tests {
         let report = Report::deserialize_from_str(&fs::read_to_string(&path).unwrap()).unwrap();
         assert_eq!(report.test_suites.len(), 20);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn links_stay_and_lead_to_the_report() {
+        let dir = tempfile::tempdir().unwrap();
+        let elsewhere = dir.path().join("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        let [link, target] = [dir.path().join("junit.xml"), elsewhere.join("report.xml")];
+        symlink("elsewhere/report.xml", &link).unwrap();
+        for round in ["that leads to nothing", "that leads to a report"] {
+            begin(&link).unwrap();
+            add(&link, "x", &[]).unwrap();
+            assert!(link.is_symlink(), "one {round}");
+            let report = Report::deserialize_from_str(&fs::read_to_string(&target).unwrap());
+            assert_eq!(report.unwrap().test_suites.len(), 1, "one {round}");
+            assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 1, "one {round}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        mkfifo(&fifo, Mode::S_IRWXU).unwrap();
+        let link = dir.path().join("link");
+        symlink(&fifo, &link).unwrap();
+        let device = dir.path().join("full");
+        let is_made = mknod(&device, SFlag::S_IFCHR, Mode::S_IRWXU, makedev(1, 7));
+        // Only root may.
+        let device = is_made.is_ok().then_some(device);
+        for path in [fifo, link, dir.path().to_owned()].into_iter().chain(device) {
+            let found = |path: &Path| fs::symlink_metadata(path).unwrap().file_type();
+            let before = found(&path);
+            let error = begin(&path).unwrap_err().to_string();
+            assert!(error.contains("no regular file"), "{error}");
+            assert_eq!(found(&path), before, "{}", path.display());
+        }
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! libtest's language: the arguments of its binaries, their lists of tests, and their last line. No I/O but for a
 //! variable that libtest reads too.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 
 use anyhow::Context;
 use libtest_mimic::{Arguments, ColorSetting, FormatSetting};
@@ -13,7 +14,7 @@ use libtest_mimic::{Arguments, ColorSetting, FormatSetting};
 pub(super) struct LibtestArguments {
     /// Names of tests, or parts of them
     filters: Vec<OsString>,
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     skip: Vec<OsString>,
     #[arg(long)]
     exact: bool,
@@ -40,14 +41,16 @@ pub(super) struct LibtestArguments {
 }
 
 impl LibtestArguments {
-    /// What selects tests, for a list. Whether ignored ones are meant is said apart.
+    /// What selects tests, for a list: the last of its arguments. Whether ignored ones are meant is said apart.
     pub(super) fn selection(&self) -> Vec<OsString> {
         let mut selection = Vec::new();
         for skip in &self.skip {
-            selection.extend(["--skip".into(), skip.clone()]);
+            let mut option = OsString::from("--skip=");
+            option.push(skip);
+            selection.push(option);
         }
         selection.extend(self.exact.then(|| "--exact".into()));
-        selection.extend(self.filters.iter().cloned());
+        selection.extend(last(&self.filters));
         selection
     }
 
@@ -87,13 +90,22 @@ impl LibtestArguments {
     }
 }
 
+/// Names of tests, or parts of them, as the last arguments of a test binary. Not every harness knows what `--` is for, so
+/// it is there only where a name would be an option without.
+pub(super) fn last(names: &[OsString]) -> Vec<OsString> {
+    let is_like_option = |name: &OsString| name.as_bytes().starts_with(b"-");
+    let end = names.iter().any(is_like_option).then(|| "--".into());
+    end.into_iter().chain(names.iter().cloned()).collect()
+}
+
 /// Whether a test binary is asked for its tests in libtest's words, and starts none.
 pub(super) fn is_list(arguments: &[OsString]) -> bool {
     const PLAIN: [&str; 5] = ["--list", "--ignored", "--include-ignored", "--exact", "--nocapture"];
     const WITH_VALUE: [&str; 3] = ["--format", "--skip", "-Z"];
     let mut rest = arguments.iter().map(|argument| argument.to_string_lossy());
-    let mut known = true;
-    while let Some(argument) = rest.next() {
+    let (mut known, mut lists) = (true, false);
+    while let Some(argument) = rest.next().filter(|argument| argument != "--") {
+        lists |= argument == "--list";
         if WITH_VALUE.contains(&&*argument) {
             rest.next();
         } else if argument.starts_with('-') {
@@ -101,11 +113,11 @@ pub(super) fn is_list(arguments: &[OsString]) -> bool {
             known &= PLAIN.contains(&name) || WITH_VALUE.contains(&name);
         }
     }
-    known && arguments.iter().any(|argument| argument == "--list")
+    known && lists
 }
 
-/// The names in a list as `--list --format terse` prints it.
-pub(super) fn parse_list(list: &[u8]) -> Option<BTreeSet<String>> {
+/// The names in a list as `--list --format terse` prints it, and how often each is there.
+pub(super) fn parse_list(list: &[u8]) -> Option<BTreeMap<String, u32>> {
     /// The third is libtest-mimic's word for the second.
     const KINDS: [&str; 3] = ["test", "benchmark", "bench"];
     let list = std::str::from_utf8(list).ok()?;
@@ -113,7 +125,11 @@ pub(super) fn parse_list(list: &[u8]) -> Option<BTreeSet<String>> {
         let (name, kind) = line.rsplit_once(": ")?;
         KINDS.contains(&kind).then(|| name.to_owned())
     };
-    list.lines().map(name).collect()
+    let mut times = BTreeMap::new();
+    for line in list.lines() {
+        *times.entry(name(line)?).or_default() += 1;
+    }
+    Some(times)
 }
 
 /// Whether this ends as libtest's `--list` does: `3 tests, 0 benchmarks`.
@@ -147,6 +163,10 @@ impl Verdict {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+
+    use clap::Parser;
+
     use super::*;
 
     #[test]
@@ -159,13 +179,30 @@ mod tests {
         assert!(is(&["--list", "--format=terse", "--ignored", "a_filter"]));
         assert!(!is(&["--format", "--list-of"]) && !is(&["a"]) && !is(&[]));
         assert!(!is(&["--list", "--flush"]), "no option of libtest's");
+        for value_or_name in [&["--skip", "--list"][..], &["--format", "--list"], &["--", "--list"]]
+        {
+            assert!(!is(value_or_name), "{value_or_name:?}");
+        }
+        assert!(is(&["--skip", "--list", "--list"]) && is(&["--list", "--", "--flush"]));
+    }
+
+    #[test]
+    fn names_are_no_options() {
+        let selection = |arguments: &[&str]| {
+            let arguments = LibtestArguments::try_parse_from(arguments).unwrap();
+            arguments.selection().join(OsStr::new(" ")).into_string().unwrap()
+        };
+        assert_eq!(selection(&["a", "--exact", "--skip", "-b"]), "--skip=-b --exact a");
+        assert_eq!(selection(&["--", "a", "--list"]), "-- a --list");
     }
 
     #[test]
     fn lists_are_told_from_other_output() {
-        let names = parse_list(b"a::b: test\nc: benchmark\n[kind] d: bench\n").unwrap();
-        assert_eq!(names.into_iter().collect::<Vec<_>>(), ["[kind] d", "a::b", "c"]);
-        assert_eq!(parse_list(b""), Some(BTreeSet::new()));
+        let names = parse_list(b"a::b: test\nc: benchmark\n[kind] d: bench\nc: test\n").unwrap();
+        let times = |name: &str, times| (name.to_owned(), times);
+        let expected = [times("[kind] d", 1), times("a::b", 1), times("c", 2)];
+        assert_eq!(names.into_iter().collect::<Vec<_>>(), expected);
+        assert_eq!(parse_list(b""), Some(BTreeMap::new()));
         assert_eq!(parse_list(b"a: test\nrunning 3 tests\n"), None);
         assert!(
             ends_a_list(b"\n0 tests, 0 benchmarks\n")

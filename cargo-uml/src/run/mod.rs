@@ -1,6 +1,7 @@
 //! Programs that know nothing of uml-test, in guests: `exec`, `shell`, and cargo's own commands with [`runner`] between
 //! cargo and what it starts.
 
+mod broken_output;
 pub(crate) mod cargo;
 pub(crate) mod command_line;
 mod doctests;
@@ -12,6 +13,7 @@ mod judge;
 mod junit;
 mod libtest;
 mod listener;
+mod merged_doctests;
 mod options;
 mod own_output;
 mod parent;
@@ -268,6 +270,7 @@ fn directly(
     for name in cargo::variables() {
         command.env_remove(name);
     }
+    command.envs(merged_doctests::variable(program));
     let error = command.args(arguments).envs(settings.iter().cloned()).exec();
     reporter.note(format_args!("cargo uml: could not run {}: {error}", program.display()));
     std::process::exit(ended::exit_code_of(Errno::try_from(error).unwrap_or(Errno::EIO)).into())

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::builder::{NonEmptyStringValueParser, OsStringValueParser, TypedValueParser};
 use serde::{Deserialize, Serialize};
 use uml_test::config::rw_dirs;
 
@@ -27,7 +27,7 @@ const UTF_8: &str = "a path in UTF-8; rename what is not";
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
 pub(crate) struct GuestOptions {
     /// Kernel to boot: its name or id in the cache, or a path
-    #[arg(long, value_name = "NAME|PATH")]
+    #[arg(long, value_name = "NAME|PATH", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) kernel: Option<String>,
     /// Guest memory, such as 512M or 2G
     #[arg(long, value_name = "SIZE", value_parser = size)]

@@ -86,12 +86,16 @@ fn interpreter(path: &Path) -> Option<PathBuf> {
 /// Whether a program has a harness of tests that takes libtest's arguments: this one of them is a text of both libtest's
 /// and libtest-mimic's. One that is linked to them as shared libraries counts as having none.
 pub(super) fn has_harness(path: &Path) -> bool {
-    const ARGUMENT: &[u8] = b"test-threads";
+    has_text(path, "test-threads")
+}
+
+/// Whether a program has a text among its constants.
+pub(super) fn has_text(path: &Path, text: &str) -> bool {
     let Ok(file) = File::open(path) else { return false };
     let cache = ReadCache::new(file);
     let Ok(program) = object::File::parse(&cache) else { return false };
     let Some(section) = program.section_by_name(".rodata") else { return false };
-    section.data().is_ok_and(|texts| memchr::memmem::find(texts, ARGUMENT).is_some())
+    section.data().is_ok_and(|texts| memchr::memmem::find(texts, text.as_bytes()).is_some())
 }
 
 /// A program that writes profiles at its end: LLVM's counters are in it.

@@ -11,7 +11,7 @@ use super::guest::{self, Streams};
 use super::isolate::{Outcome, TestResult, skipped_itself};
 use super::options::{RunnerOptions, TestOptions};
 use super::watch::{Found, Panic, Watch};
-use super::{github, is_test, junit, no_verdict, record};
+use super::{github, is_test, junit, merged_doctests, no_verdict, record};
 use crate::error::EXIT_HARNESS_FAILED;
 use crate::report::Reporter;
 
@@ -88,13 +88,17 @@ fn watched(
     arguments: &[OsString],
 ) -> anyhow::Result<(Ended, Found)> {
     let denied = options.test.deny_skips.as_deref();
-    if denied.is_none() && !github::is_here() && !record::is_wanted() {
-        return guest::run(&options.guest, program, arguments, &[], Streams::Passed);
+    let mut variables: Vec<_> = merged_doctests::variable(program).into_iter().collect();
+    let streams = if denied.is_none() && !github::is_here() && !record::is_wanted() {
+        Streams::Passed
+    } else {
+        Streams::Watched(Box::new(Watch::new(denied)?))
+    };
+    if denied.is_some() {
+        // libtest does not show what passing tests wrote, which is what tells.
+        variables.push(("RUST_TEST_NOCAPTURE", OsStr::new("1")));
     }
-    // libtest does not show what passing tests wrote, which is what tells.
-    let variables: &[_] = if denied.is_some() { &[("RUST_TEST_NOCAPTURE", "1")] } else { &[] };
-    let streams = Streams::Watched(Box::new(Watch::new(denied)?));
-    guest::run(&options.guest, program, arguments, variables, streams)
+    guest::run(&options.guest, program, arguments, &variables, streams)
 }
 
 /// Says what was seen, and ends this process as the program ended, unless its success was none.

@@ -8,7 +8,7 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 
 use crate::fixture::{forgo, real_kernel};
-use crate::package::{output, text, uml};
+use crate::package::{Package, output, text, uml};
 use crate::run::compiled;
 
 /// The path behind a word, at the end of what was said.
@@ -127,4 +127,38 @@ fn a_pretended_lack_of_memory_is_none() {
     let said = output(&mut uml(&["exec", "sh", "-c", pretends]));
     assert_eq!(said.status.signal(), Some(9));
     assert!(!text(&said).contains("--mem"), "{}", text(&said));
+}
+
+/// A hint only: what became of the program is its own affair.
+#[test]
+fn a_lack_of_memory_elsewhere_in_the_guest_is_told() {
+    const TAKES_ALL: &str = "dd if=/dev/zero of=/dev/null bs=1G count=1";
+    let run = |script: &str| {
+        let said = output(&mut uml(&["exec", "--mem", "128M", "sh", "-c", script]));
+        (said.status.code(), text(&said))
+    };
+    let (code, shown) = run(&format!("({TAKES_ALL}); exit 7"));
+    assert_eq!(code, Some(7), "{shown}");
+    let kills = "the guest's kernel killed dd (pid ";
+    assert!(shown.contains(kills) && shown.contains("for lack of memory; --mem"), "{shown}");
+    let (code, shown) = run(&format!("({TAKES_ALL}); true"));
+    assert!(code == Some(0) && !shown.contains("--mem"), "{shown}");
+    let package = Package::new();
+    package.write(
+        "tests/child.rs",
+        &format!(
+            "#[test]\nfn child() {{\n    let mut dd = std::process::Command::new(\"sh\");\n    \
+             assert!(dd.args([\"-c\", \"{TAKES_ALL}; exit $?\"]).status().unwrap().success());\n}}\n"
+        ),
+    );
+    let test = ["test", "--isolate", "--mem=128M", "--test", "child"];
+    let shown = text(&output(&mut package.uml(&test)));
+    assert!(shown.contains("test child ... FAILED") && shown.contains(kills), "{shown}");
+    // What must not be killed leaves the kernel nothing but to panic.
+    let (code, shown) = run(&format!("echo -1000 > /proc/self/oom_score_adj; exec {TAKES_ALL}"));
+    assert_eq!(code, Some(125), "{shown}");
+    assert!(
+        shown.contains("that panic is for lack of memory; give the guest more with --mem"),
+        "{shown}"
+    );
 }

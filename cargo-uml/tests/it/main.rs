@@ -1,6 +1,7 @@
 //! End-to-end tests of the `cargo uml` command. They need the tools of a kernel build and a kernel to boot, but build
 //! none.
 
+mod broken_output;
 mod cargo;
 mod completions;
 mod config;
@@ -15,7 +16,9 @@ mod isolate;
 mod kernels;
 mod killed;
 mod matrix;
+mod merged_doctests;
 mod mirror;
+mod names;
 mod nextest;
 mod nonblocking;
 mod package;

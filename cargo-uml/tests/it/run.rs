@@ -23,11 +23,14 @@ fn a_program_ends_as_on_the_host() {
     assert_eq!(killed.status.signal(), Some(11), "{}", text(&killed));
     for (arguments, code, says) in [
         (&["exec", "no-such-program"][..], 127, "no-such-program"),
+        (&["exec", ""], 127, "find program ``"),
         (&["exec", "/etc/hostname"], 126, "/etc/hostname"),
         // Longer than a boot on a host that has much else to do.
         (&["exec", "--timeout", "5s", "sleep", "60"], 124, "5s"),
         (&["exec", "sh", "-c", "echo c >/proc/sysrq-trigger"], 125, "sysrq triggered crash"),
         (&["exec", "--kernel", "/nonexistent", "true"], 125, "/nonexistent"),
+        (&["exec", "--kernel", "", "true"], 2, "--kernel"),
+        (&["matrix", "--kernel="], 2, "expected a kernel's name"),
         (&["exec", "--mem", "lots", "true"], 2, "expected a whole number"),
     ] {
         let said = output(&mut uml(arguments));

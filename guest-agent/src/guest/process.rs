@@ -260,9 +260,13 @@ impl Process {
             }
             _ => None,
         };
+        let other_oom = match (exit, &oom) {
+            (Exit::Code(0), _) | (_, Some(_)) => None,
+            _ => kernel_log.and_then(KernelLog::last_oom_kill),
+        };
         let (exit, usage) = wait::collect(self.pid)?;
         let completion = self.page.as_ref().map(SharedPage::read);
-        channel.send(&Event::Exited { id, exit, completion, oom, usage })
+        channel.send(&Event::Exited { id, exit, completion, oom, other_oom, usage })
     }
 }
 

@@ -237,7 +237,9 @@ fn resolve(wanted: &Spawn, env: &[Bytes]) -> Result<PathBuf, Failure> {
     let path =
         env.iter().find_map(|variable| variable.strip_prefix(b"PATH=")).unwrap_or(DEFAULT_PATH);
     let mut refused = libc::ENOENT;
-    for dir in path.split(|byte| *byte == b':') {
+    // An empty name is no program's, and would be each directory itself.
+    let dirs = path.split(|byte| *byte == b':').filter(|_| !wanted.program.is_empty());
+    for dir in dirs {
         // An empty entry is the working directory.
         let dir = if dir.is_empty() { b"." } else { dir };
         let candidate = Path::new(OsStr::from_bytes(dir)).join(program);

@@ -84,8 +84,8 @@ pub(super) fn run(
                 ProcessEvent::Failed(failure) => return Err(Error::Refused(failure)),
                 // An error: the thread has seen the end of the input.
                 ProcessEvent::StdinReady { closed: false } => drop(ask.send(())),
-                ProcessEvent::Exited { exit, oom, .. } => {
-                    return Ok(ProgramEnd { status: exit_status(exit), oom });
+                ProcessEvent::Exited { exit, oom, other_oom, .. } => {
+                    return Ok(ProgramEnd { status: exit_status(exit), oom, other_oom });
                 }
                 ProcessEvent::Started { .. }
                 | ProcessEvent::StdinReady { closed: true }

@@ -32,7 +32,13 @@ pub(crate) enum ProcessEvent {
     /// It takes more standard input, or takes none any more.
     StdinReady { closed: bool },
     /// It ended.
-    Exited { exit: Exit, completion: Option<Completion>, oom: Option<OomKill>, usage: Usage },
+    Exited {
+        exit: Exit,
+        completion: Option<Completion>,
+        oom: Option<OomKill>,
+        other_oom: Option<OomKill>,
+        usage: Usage,
+    },
 }
 
 /// Why waiting ended without what was waited for.
@@ -421,8 +427,9 @@ impl Shared {
                 let _ = self.send(&mut self.writer(), &Request::Stdin { id, data, end });
                 return Ok(());
             }
-            Event::Exited { id, exit, completion, oom, usage } => {
-                state.deliver(id, ProcessEvent::Exited { exit, completion, oom, usage })?;
+            Event::Exited { id, exit, completion, oom, other_oom, usage } => {
+                let event = ProcessEvent::Exited { exit, completion, oom, other_oom, usage };
+                state.deliver(id, event)?;
                 state.processes.remove(&id);
                 return Ok(());
             }

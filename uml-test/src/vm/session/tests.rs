@@ -55,7 +55,8 @@ fn soon() -> Instant {
 
 fn exited(id: u32) -> Event {
     let exit = Exit::Code(0);
-    Event::Exited { id, exit, completion: None, oom: None, usage: Usage::default() }
+    let usage = Usage::default();
+    Event::Exited { id, exit, completion: None, oom: None, other_oom: None, usage }
 }
 
 /// How the channel ended after the agent said this.
