@@ -65,6 +65,10 @@ impl Host {
         match self.0 {}
     }
 
+    pub fn check_file_size(&self) -> Result<(), Error> {
+        match self.0 {}
+    }
+
     pub fn agent(&self) -> Result<String, Error> {
         match self.0 {}
     }
