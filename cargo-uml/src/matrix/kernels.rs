@@ -60,15 +60,26 @@ fn find(called: &OsStr, cache: Option<&Cache>) -> Result<PathBuf, String> {
     let bytes = called.as_encoded_bytes();
     if bytes.contains(&b'/') || bytes.starts_with(b".") {
         let path = std::path::absolute(called).map_err(|error| error.to_string())?;
-        if usable(&path).is_ok() || path.exists() {
+        // A name may have a slash in it too.
+        if path.exists() || bytes.starts_with(b"/") || bytes.starts_with(b".") {
             return usable(&path);
         }
     }
     let known = cache.map_or_else(|| "none".to_owned(), Cache::known);
-    Err(format!(
-        "neither a kernel's name or id nor a path of one; names are: {known}; `{}` builds it",
-        how_to_build(&called.to_string_lossy())
-    ))
+    let advice = advice_on(&called.to_string_lossy(), &known);
+    Err(format!("neither a kernel's name or id nor a path of one; names are: {known}; {advice}"))
+}
+
+/// What is likely meant by a name that no kernel has: one of a version that is to be built, or a known one, mistyped.
+fn advice_on(called: &str, known: &str) -> String {
+    let how = how_to_build(called);
+    let distance = |name: &str| strsim::damerau_levenshtein(name, called);
+    match known.split(", ").min_by_key(|name| distance(name)) {
+        Some(nearest) if how.contains("--name") && distance(nearest) <= 2 => {
+            format!("did you mean {nearest}?")
+        }
+        _ => format!("`{how}` builds it"),
+    }
 }
 
 /// `path`, if it can be executed at all. What it is shows when it boots.
@@ -125,7 +136,8 @@ mod tests {
     #[test]
     fn all_that_is_wrong_is_told_at_once() {
         let cache = cache();
-        let called = ["7.2", "7.2", "6.1", "6.12/smp", "nightly", "/etc/passwd", "./nothing"];
+        let called =
+            ["7.2", "7.2", "6.1", "6.12/smp", "nightly", "7.2/debgu", "/etc/passwd", "./nothing"];
         let error = chosen(&called, cache.path()).unwrap_err();
         for text in [
             "7.2: it is given twice",
@@ -134,7 +146,8 @@ mod tests {
             "`cargo uml kernel build 6.12 --flavour smp` builds it",
             "`cargo uml kernel build VERSION --name nightly` builds it",
             "/etc/passwd: not an executable file",
-            "./nothing: neither",
+            "names are: 7.2, 7.2/debug; did you mean 7.2/debug?",
+            "./nothing: No such file",
         ] {
             assert!(error.contains(text), "{text:?} is missing from {error}");
         }
