@@ -25,6 +25,9 @@ fn shows() {
 /// The lines of [`SHOWS`].
 fn shown(command: &mut Command) -> BTreeSet<String> {
     command.env("ODD", "\u{1}\n=\"' ").env("EMPTY", "");
+    // An ordinary user's lacks the directories of root's programs, which guests add.
+    let path = std::env::var("PATH").unwrap();
+    command.env("PATH", format!("{path}:/usr/local/sbin:/usr/sbin:/sbin"));
     let said = output(command);
     assert!(said.status.success(), "{}", text(&said));
     let stdout = String::from_utf8(said.stdout).unwrap();
