@@ -7,11 +7,13 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use super::program;
+use super::{is_test, program};
 
 const VARIABLE: &str = "RUSTDOC_DOCTEST_BIN_PATH";
 
-/// The variable that a program needs, if it is one of those: they have its name in them.
+/// The variable that a program needs, if it is one of those: they have its name in them. A test binary, which may be
+/// large, is not looked through.
 pub(super) fn variable(program: &OsStr) -> Option<(&'static str, &OsStr)> {
-    program::has_text(Path::new(program), VARIABLE).then_some((VARIABLE, program))
+    let path = Path::new(program);
+    (!is_test(path) && program::has_text(path, VARIABLE)).then_some((VARIABLE, program))
 }
