@@ -3,8 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use crate::package::MANIFEST_PATH;
-use crate::run::command_line::values_of;
+use crate::run::command_line::{MANIFEST_PATH, values_of};
 
 /// What is run for every kernel.
 #[derive(Debug)]

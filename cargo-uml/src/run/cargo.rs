@@ -10,15 +10,14 @@ use std::process::Command;
 use anyhow::{Context, bail, ensure};
 use uml_test::{Host, KernelError};
 
-use super::command_line::{cargos_own, values_of};
+use super::command_line::{MANIFEST_PATH, cargos_own, package_of, values_of};
 use super::junit;
 use super::options::{GuestOptions, RunnerOptions, VARIABLE};
 use super::{doctests, parent, target};
 use crate::command::setup;
 use crate::kernel::cache::Cache;
-use crate::package::{self, MANIFEST_PATH};
-use crate::process;
 use crate::report::Reporter;
+use crate::{package, process};
 
 /// cargo as it was called, or as PATH has it.
 pub(crate) fn command() -> Command {
@@ -54,7 +53,7 @@ pub(crate) fn run(
     }
     if may_start {
         doctests::warn(subcommand, own, reporter);
-        let package = package::directory_for(own)?;
+        let package = package_of(own)?;
         if is_kernel_missing(&options.guest, &package)? && has_something_to_run(own) {
             provide_kernel(reporter)?;
         }

@@ -2,10 +2,16 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches};
 
 use super::options::RunnerOptions;
+use crate::package;
+
+/// cargo's option for another package than the one that is here.
+pub(crate) const MANIFEST_PATH: &str = "--manifest-path";
 
 /// Long options of `cargo run` whose value may be the next argument. What is neither an option nor such a value begins
 /// the program's arguments.
@@ -17,7 +23,7 @@ const WITH_VALUE: [&str; 13] = [
     "--profile",
     "--target",
     "--target-dir",
-    "--manifest-path",
+    MANIFEST_PATH,
     "--lockfile-path",
     "--jobs",
     "--message-format",
@@ -148,6 +154,17 @@ impl RunnerOptions {
         }
         let options = Alone::from_arg_matches(&command.try_get_matches_from(ours)?)?.options;
         Ok((options, cargos))
+    }
+}
+
+/// The directory of the package that cargo takes with these arguments of its own.
+pub(super) fn package_of(own: &[OsString]) -> anyhow::Result<PathBuf> {
+    match values_of(own, MANIFEST_PATH).first() {
+        Some(manifest) => {
+            let manifest = std::path::absolute(manifest).context("no working directory")?;
+            Ok(manifest.parent().unwrap_or(Path::new("/")).to_owned())
+        }
+        None => package::here(),
     }
 }
 
